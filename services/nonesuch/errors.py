@@ -1,0 +1,89 @@
+"""Every error that Nonesuch raises on purpose.
+
+    NonesuchError
+    ├── InvalidValue (ValueError)    something the caller gave cannot work; names the value and the remedy
+    │   ├── InvalidOrder             an order that no worker could fill
+    │   └── InvalidSnapshot          a snapshot with a missing, extra, misshapen or non-finite tensor
+    ├── NotFound (LookupError)       something named does not exist
+    │   ├── DataNotFound             a folder of real images
+    │   ├── GeneratorNotFound        a generator that no worker hosts, or a folder that holds none
+    │   └── SnapshotNotFound         a snapshot version that was never published, or is no longer kept
+    ├── ServiceError                 the service could not do what was asked; trying again may help
+    │   ├── Unreachable              Redis does not answer
+    │   ├── Busy                     a limit of the service is reached
+    │   ├── RingClosed               the ring is gone: closed, expired, or lost with a restarted Redis
+    │   ├── TakeTimeout              no batch came in time
+    │   ├── OrderFailed              an order ended without all of its images
+    │   └── NoWorkers                nobody is there to fill an order
+    └── IntegrityError               bytes that do not match their sha256 or their schema
+
+Messages are written for the person who reads them: what was given, what is wrong with it, what to do.
+"""
+
+
+class NonesuchError(Exception):
+    """The root of the tree: `except NonesuchError` catches whatever this project raises on purpose."""
+
+
+class InvalidValue(NonesuchError, ValueError):
+    """A value given by the caller cannot work. `field` names where it came in, if known (dotted path)."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidOrder(InvalidValue):
+    """An order that no worker could fill."""
+
+
+class InvalidSnapshot(InvalidValue):
+    """A snapshot that does not fit its architecture, or holds values that are not finite."""
+
+
+class NotFound(NonesuchError, LookupError):
+    """Something that was named does not exist."""
+
+
+class DataNotFound(NotFound):
+    """Real images that are not where they were looked for."""
+
+
+class GeneratorNotFound(NotFound):
+    """A generator that no worker hosts, or a folder that holds none."""
+
+
+class SnapshotNotFound(NotFound):
+    """A snapshot version that was never published, or is no longer kept."""
+
+
+class ServiceError(NonesuchError):
+    """The service could not do what was asked of it now; trying again may help."""
+
+
+class Unreachable(ServiceError):
+    """Redis does not answer."""
+
+
+class Busy(ServiceError):
+    """A limit of the service is reached: too many open orders, or no memory left for another ring."""
+
+
+class RingClosed(ServiceError):
+    """The ring is gone: closed by its owner, expired, or lost with a restarted Redis."""
+
+
+class TakeTimeout(ServiceError, TimeoutError):
+    """No batch came within the time given."""
+
+
+class OrderFailed(ServiceError):
+    """An order ended without all of its images: failed, cancelled or past its deadline."""
+
+
+class NoWorkers(ServiceError):
+    """No worker is there to fill an order."""
+
+
+class IntegrityError(NonesuchError):
+    """Bytes that do not match their sha256 or their schema."""

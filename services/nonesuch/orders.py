@@ -1,0 +1,185 @@
+"""Orders: what to make. Everything that is produced was ordered.
+
+    place ──► open ──► every ticket committed ──► end "done"
+               │──► a ticket failed too often ──► end "failed"
+               │──► cancel ─────────────────────► end "cancelled"
+               └──► deadline passed ────────────► end "expired"
+
+An order's keys go when it ends; how it ended arrives in its ring as the last entry (`rings.OrderEnd`).
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import jsonschema
+from pydantic import Field, JsonValue, model_validator
+
+from nonesuch.catalog import Catalog, GeneratorInfo, read_catalog
+from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
+from nonesuch.keys import Keys
+from nonesuch.labels import Labels
+from nonesuch.link import Op, script
+from nonesuch.model import Frozen, Name
+from nonesuch.rings import ring_spec
+from nonesuch.schema import batch_bytes
+
+Priority = Literal["interactive", "bulk"]
+State = Literal["done", "failed", "cancelled", "expired"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+TICKET_BYTES = 4 * 2**20
+"""Above this, one value in Redis keeps every other client waiting for too long."""
+MAX_TICKET = 1024
+MAX_OPEN_ORDERS = 1024
+
+
+class SnapshotRef(Frozen):
+    """The snapshot that a strategy aims at: a fixed version, or whichever is the latest when a ticket is minted."""
+
+    channel: Name = "default"
+    version: Annotated[int, Field(ge=0)] | Literal["latest"] = "latest"
+
+
+class Order(Frozen):
+    """An immutable order. Index i of `range(count)` has a fixed label and, by (seed, i), a fixed latent."""
+
+    id: Name = Field(default_factory=lambda: uuid.uuid4().hex)
+    generators: tuple[Name, ...] = Field(min_length=1)
+    strategy: Name = "random"
+    params: dict[str, JsonValue] = Field(default_factory=dict)
+    labels: Labels
+    count: int = Field(ge=1, le=10_000_000)
+    seed: Seed = 0
+    snapshot: SnapshotRef | None = None
+    sink: Name
+    """The ring that its batches go to."""
+    priority: Priority = "bulk"
+    deadline: float | None = None
+    """Unix time in seconds; the order expires then."""
+    ticket_size: int = Field(default=64, ge=1, le=MAX_TICKET)
+
+    @property
+    def tickets(self) -> int:
+        """How many tickets the order has."""
+        return -(-self.count // self.ticket_size)
+
+    @model_validator(mode="after")
+    def _labels_cover_the_count(self) -> "Order":
+        total = self.labels.total
+        if total is not None and total != self.count:
+            raise ValueError(f"labels name {total} images but count is {self.count}: make them equal")
+        return self
+
+
+def default_ticket_size(image_shape: tuple[int, int, int]) -> int:
+    """64 images, or as many as fit in 4 MiB if that is fewer."""
+    h, w, c = image_shape
+    return max(1, min(64, TICKET_BYTES // (h * w * c)))
+
+
+def check_order(order: Order, catalog: Catalog) -> GeneratorInfo:
+    """Refuse what no live worker could fill; returns the (first) generator's description.
+
+    Raises `NoWorkers`, `GeneratorNotFound`, or `InvalidOrder` with the field, the value and the remedy.
+    """
+    infos = [catalog.generator(g) for g in order.generators]
+    first = infos[0]
+    for other in infos[1:]:
+        if (other.image_shape, other.class_names) != (first.image_shape, first.class_names):
+            raise InvalidOrder(
+                f"generators {first.id!r} {first.image_shape} and {other.id!r} {other.image_shape} differ in image "
+                "shape or classes: an order mixes generators of the same kind only",
+                field="generators",
+            )
+    beyond = [c for c in order.labels.used if c >= len(first.class_names)]
+    if beyond:
+        raise InvalidOrder(
+            f"class {beyond[0]} is unknown: generator {first.id!r} has classes 0 to {len(first.class_names) - 1}",
+            field="labels",
+        )
+    _check_strategy(order, catalog, infos)
+    if order.deadline is not None and order.deadline <= time.time():
+        raise InvalidOrder(f"deadline {order.deadline} has passed: give a later time", field="deadline")
+    return first
+
+
+def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInfo]) -> None:
+    strategy = catalog.strategies.get(order.strategy)
+    if strategy is None:
+        known = ", ".join(sorted(catalog.strategies))
+        raise InvalidOrder(f"unknown strategy {order.strategy!r}: the workers know {known}", field="strategy")
+    for error in jsonschema.Draft202012Validator(strategy.schema_).iter_errors(order.params):
+        field = ".".join(["params", *map(str, error.absolute_path)])
+        raise InvalidOrder(f"{order.strategy}: {error.message}", field=field)
+    if strategy.needs_snapshot and order.snapshot is None:
+        raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot: name a version or 'latest'", field="snapshot")
+    for info in infos:
+        if strategy.needs_gradient and not info.differentiable:
+            raise InvalidOrder(
+                f"strategy {order.strategy!r} follows gradients and generator {info.id!r} has none", field="generators"
+            )
+        sigma: Any = order.params.get("sigma", 1.0)
+        if sigma > info.max_sigma:
+            raise InvalidOrder(
+                f"sigma {sigma} is beyond what generator {info.id!r} allows ({info.max_sigma})", field="params.sigma"
+            )
+
+
+def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
+    """Place an order. Does not block; placing the same order again changes nothing.
+
+    `done` are numbers of tickets that need not be made (the caller has them from before Redis was restarted).
+    Raises what `check_order` raises, `RingClosed` when the sink is not there, `Busy` at `MAX_OPEN_ORDERS`,
+    `SnapshotNotFound`, and `InvalidOrder` for an id that stands for another order.
+    """
+    info = check_order(order, (yield from read_catalog(keys)))
+    ring = yield from ring_spec(keys, order.sink)
+    needed = batch_bytes(info, min(order.ticket_size, order.count))
+    if needed > ring.slot_bytes:
+        raise InvalidOrder(
+            f"a ticket of {order.ticket_size} images of {info.image_shape} takes {needed} bytes and a slot of ring "
+            f"{order.sink!r} holds {ring.slot_bytes}: order smaller tickets or open the ring with larger slots",
+            field="ticket_size",
+        )
+    pinned = order.snapshot.channel if order.snapshot else ""
+    version = "" if order.snapshot is None else str(order.snapshot.version)
+    reply: bytes = yield script(
+        "place", keys, order.id, order.model_dump_json(), order.sink, order.priority, order.tickets, order.count,
+        "" if order.deadline is None else int(order.deadline * 1000), ",".join(order.generators), pinned, version,
+        MAX_OPEN_ORDERS, *done,
+    )  # fmt: skip
+    match reply.decode():
+        case "placed" | "exists":
+            return
+        case "no ring":
+            raise RingClosed(f"ring {order.sink!r} is not open: open it before placing orders that deliver to it")
+        case "full":
+            raise Busy(f"{MAX_OPEN_ORDERS} orders are open, which is the limit: try again when some have ended")
+        case "no snapshot":
+            raise SnapshotNotFound(
+                f"snapshot {version!r} of channel {pinned!r} is not there: publish it first, or name one that is kept"
+            )
+        case _:
+            raise InvalidOrder(f"order id {order.id!r} is taken by an order with other contents", field="id")
+
+
+def cancel(keys: Keys, order_id: str) -> Op[bool]:
+    """End an order now: its tickets are withdrawn, its ring gets the end "cancelled". False if it was not open."""
+    ended: int = yield script("cancel", keys, order_id, "cancelled", "cancelled by its owner")
+    return bool(ended)
+
+
+def open_orders(keys: Keys) -> Op[int]:
+    """How many orders are open."""
+    count: int = yield script("count", keys)
+    return count
+
+
+def wait_for_workers(keys: Keys) -> Op[Catalog]:
+    """The catalogue, or `NoWorkers` if nobody is in it."""
+    catalog = yield from read_catalog(keys)
+    if not catalog.workers:
+        raise NoWorkers("no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`")
+    return catalog

@@ -1,0 +1,157 @@
+"""Rings: where batches go. Bounded in batches and in bytes, so Redis memory is known before the first image.
+
+    worker   claim ── waits for: a free slot that no other ticket has reserved ── unblocked by: release
+             commit ─ waits for nothing: its slot was reserved by the claim
+    consumer take ─── waits for: an unread entry ── unblocked by: commit, the end of an order, the timeout
+
+The trainer's ring outlives its orders; a reply is a ring that lives as long as its one order. Policy `queue` loses
+nothing: a full ring leaves its tickets unclaimed, and the workers turn to other orders. Policy `latest` overwrites
+the oldest unread batch and counts it.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from nonesuch.errors import InvalidValue, RingClosed, TakeTimeout
+from nonesuch.keys import Keys
+from nonesuch.link import Call, Op, script
+from nonesuch.model import Frozen, Name
+
+SLICE_S = 1.0
+"""A blocking take asks Redis in slices of this length, so that a ring that was lost is noticed."""
+
+
+class RingSpec(Frozen):
+    """A ring's limits. It takes at most `slots * slot_bytes` bytes of Redis memory, and small change."""
+
+    name: Name
+    policy: Literal["queue", "latest"] = "queue"
+    slots: int = Field(default=8, ge=1, le=4096)
+    slot_bytes: int = Field(default=4 * 2**20, ge=1024, le=64 * 2**20)
+    ttl_s: float = Field(default=3600.0, gt=0)
+    """A ring whose consumer has neither taken nor touched for this long is deleted with its orders."""
+    channel: Name | None = None
+    """The channel of snapshots that belongs to the ring's consumer: deleted with the ring."""
+
+    @property
+    def bytes(self) -> int:
+        return self.slots * self.slot_bytes
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One committed ticket, in the consumer's hands until released."""
+
+    order: str
+    ticket: int
+    rows: int
+    payload: bytes
+    """An Arrow IPC stream; see `schema.read_batch`."""
+    entry: bytes
+
+
+@dataclass(frozen=True)
+class OrderEnd:
+    """How an order ended. It follows the order's last batch."""
+
+    order: str
+    state: Literal["done", "failed", "cancelled", "expired"]
+    reason: str
+    rows: int
+    """Images delivered."""
+    entry: bytes
+
+
+def open_ring(keys: Keys, spec: RingSpec) -> Op[bool]:
+    """Open a ring, or take over the one of that name: what its last consumer had in hand is unread again.
+
+    Returns whether it was there. Raises `InvalidValue` when it is there with another policy or size.
+    """
+    reply: bytes = yield script(
+        "open_ring", keys, spec.name, spec.policy, spec.slots, spec.slot_bytes, int(spec.ttl_s * 1000),
+        spec.channel or "",
+    )  # fmt: skip
+    if reply == b"differs":
+        raise InvalidValue(
+            f"ring {spec.name!r} is open with another policy or size than {spec.policy}, {spec.slots} slots of "
+            f"{spec.slot_bytes} bytes: choose another name, or close it first"
+        )
+    return reply == b"reopened"
+
+
+def close_ring(keys: Keys, name: str) -> Op[bool]:
+    """Delete a ring, what is in it, its snapshots, and the orders that deliver to it. False if there was none."""
+    closed: int = yield script("close_ring", keys, name)
+    return bool(closed)
+
+
+def touch_ring(keys: Keys, spec: RingSpec) -> Op[None]:
+    """Show that the consumer is alive. Raises `RingClosed` when it is too late."""
+    touched: int = yield script("touch_ring", keys, spec.name, int(spec.ttl_s * 1000))
+    if not touched:
+        raise RingClosed(f"ring {spec.name!r} is gone: it expired, or Redis was restarted")
+
+
+def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
+    """The limits of an open ring. Raises `RingClosed`."""
+    policy, slots, slot_bytes = yield Call("HMGET", keys.ring(name), "policy", "slots", "slot_bytes")
+    if policy is None:
+        raise RingClosed(f"ring {name!r} is not open: open it before placing orders that deliver to it")
+    return RingSpec(name=name, policy=policy.decode(), slots=int(slots), slot_bytes=int(slot_bytes))
+
+
+def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery | OrderEnd]:
+    """Take the oldest unread entry. Blocks up to `timeout_s`; release the entry when done with it.
+
+    Raises `TakeTimeout`, and `RingClosed` when the ring is gone.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        yield from touch_ring(keys, spec)
+        wait = min(SLICE_S, end - time.monotonic())
+        if wait <= 0.001:
+            move = Call("LMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT")
+        else:
+            move = Call("BLMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT", f"{wait:.3f}")
+        entry: bytes | None = yield move
+        if entry is not None:
+            break
+        if time.monotonic() >= end:
+            raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
+    head = json.loads(entry)
+    if "end" in head:
+        return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry)
+    payload: bytes | None = yield Call("GET", keys.slot(spec.name, head["slot"]))
+    if payload is None:
+        raise RingClosed(f"ring {spec.name!r} was closed while a batch was being read from it")
+    return Delivery(head["order"], head["ticket"], head["rows"], payload, entry)
+
+
+def release(keys: Keys, spec: RingSpec, taken: Delivery | OrderEnd) -> Op[None]:
+    """Give back the slot of an entry that was taken. Does not block; once is enough, twice does no harm."""
+    yield script("release", keys, spec.name, taken.entry)
+
+
+@dataclass(frozen=True)
+class RingStats:
+    """A ring's counters, in batches."""
+
+    slots: int
+    unread: int
+    free: int
+    reserved: int
+    committed: int
+    overwritten: int
+
+
+def ring_stats(keys: Keys, name: str) -> Op[RingStats]:
+    """The counters of an open ring. Raises `RingClosed`."""
+    spec = yield from ring_spec(keys, name)
+    reserved, committed, overwritten = yield Call("HMGET", keys.ring(name), "reserved", "committed", "overwritten")
+    free: int = yield Call("LLEN", keys.free(name))
+    unread: int = yield Call("LLEN", keys.ready(name))
+    return RingStats(spec.slots, unread, free, int(reserved), int(committed), int(overwritten))

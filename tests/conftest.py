@@ -1,0 +1,35 @@
+"""Fixtures that every kind of test shares: a real Redis, private to the session, empty for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nonesuch.config import RedisSettings
+from nonesuch.link import Call, Link
+from nonesuch.private_redis import PrivateRedis
+
+
+@pytest.fixture(scope="session")
+def session_redis() -> Iterator[PrivateRedis]:
+    """One redis-server for the whole session. A test that kills or restarts a server starts its own."""
+    with PrivateRedis(max_memory_mb=512) as private:
+        yield private
+
+
+@pytest.fixture
+def redis_url(session_redis: PrivateRedis) -> str:
+    """The URL of an empty Redis."""
+    with Link(RedisSettings(url=session_redis.url)) as link:
+        link.run(_flush())
+    return session_redis.url
+
+
+@pytest.fixture
+def link(redis_url: str) -> Iterator[Link]:
+    """A link to an empty Redis."""
+    with Link(RedisSettings(url=redis_url)) as link:
+        yield link
+
+
+def _flush():
+    yield Call("FLUSHALL")

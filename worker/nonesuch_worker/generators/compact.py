@@ -1,0 +1,152 @@
+"""The embedded generator: a BigGAN small enough to train on two CPU cores (Brock et al. 2019, appendix B).
+
+What it keeps of BigGAN: residual blocks with conditional batch normalisation, a class embedding that all blocks share,
+and a latent split into chunks, the first of which feeds the input and one more each block. What it leaves out:
+attention and width.
+
+    z_0 ─ linear ─ (7, 7) ─ block ─ (14, 14) ─ block ─ (28, 28) ─ BN ─ relu ─ conv ─ tanh
+                             ▲ z_1, y           ▲ z_2, y
+
+Shapes: B samples, C channels, H = W the image's side, Z = z_dim, K classes.
+"""
+
+from itertools import pairwise
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from nonesuch.errors import InvalidValue
+
+
+class CompactConfig(BaseModel):
+    """The shape of a `CompactGenerator`. The defaults are the shipped one: 28 px, grey, ten classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(default=28, ge=4, le=256, description="side of the square image, px")
+    channels: int = Field(default=1, ge=1, le=4, description="colour channels of the image")
+    classes: int = Field(default=10, ge=1)
+    z_dim: int = Field(default=96, ge=1, description="length of the latent: a multiple of the number of widths")
+    embedding_dim: int = Field(default=32, ge=1, description="length of the class embedding that all blocks share")
+    widths: tuple[int, ...] = Field(default=(192, 96, 48), min_length=2, description="channels at each resolution")
+    spectral_norm: bool = Field(default=False, description="normalise the generator's weights too (Zhang et al. 2019)")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.image_size % 2**self.stages:
+            raise ValueError(
+                f"image_size {self.image_size} cannot be reached by doubling {self.stages} times "
+                f"({len(self.widths)} widths): use a multiple of {2**self.stages}, or fewer widths"
+            )
+        if self.z_dim % len(self.widths):
+            raise ValueError(
+                f"z_dim {self.z_dim} does not split into {len(self.widths)} equal chunks (one for the input, one for "
+                f"each of {self.stages} blocks): use a multiple of {len(self.widths)}"
+            )
+        if min(self.widths) < 1:
+            raise ValueError(f"widths {self.widths} must all be at least 1")
+        return self
+
+    @property
+    def stages(self) -> int:
+        """How many times the resolution doubles."""
+        return len(self.widths) - 1
+
+    @property
+    def base_size(self) -> int:
+        """The side, in px, that the input layer makes."""
+        return self.image_size // 2**self.stages
+
+    @property
+    def chunk_dim(self) -> int:
+        """The part of the latent that each block gets to see."""
+        return self.z_dim // len(self.widths)
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose gain and bias are linear in a condition (de Vries et al. 2017; the gain around 1)."""
+
+    def __init__(self, width: int, condition_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.gain = nn.Linear(condition_dim, width, bias=False)
+        self.bias = nn.Linear(condition_dim, width, bias=False)
+
+    def forward(self, x_NCHW: Tensor, condition: Tensor) -> Tensor:
+        gain: Tensor = 1 + self.gain(condition)  # (B, C)
+        bias: Tensor = self.bias(condition)  # (B, C)
+        x_NCHW = self.norm(x_NCHW)
+        return torch.addcmul(bias[:, :, None, None], x_NCHW, gain[:, :, None, None])
+
+
+class UpBlock(nn.Module):
+    """A residual block that doubles the resolution (Brock et al. 2019, figure 15b)."""
+
+    def __init__(self, width_in: int, width_out: int, condition_dim: int) -> None:
+        super().__init__()
+        self.norm1 = ConditionalBatchNorm(width_in, condition_dim)
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.norm2 = ConditionalBatchNorm(width_out, condition_dim)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.skip = nn.Conv2d(width_in, width_out, 1)
+
+    def forward(self, x_NCHW: Tensor, condition: Tensor) -> Tensor:
+        h = F.relu(self.norm1(x_NCHW, condition))
+        h = self.conv1(F.interpolate(h, scale_factor=2.0, mode="nearest"))  # (B, width_out, 2H, 2W)
+        h = self.conv2(F.relu(self.norm2(h, condition)))
+        # A 1x1 convolution and nearest upsampling commute: convolve the small image.
+        return h + F.interpolate(self.skip(x_NCHW), scale_factor=2.0, mode="nearest")
+
+
+class CompactGenerator(nn.Module):
+    """G(z, y): an image per latent and label. Latents are N(0, I).
+
+    In eval mode a sample depends on its own latent and label alone, and is differentiable in the latent.
+    """
+
+    def __init__(self, config: CompactConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config if config is not None else CompactConfig()
+        condition_dim = config.embedding_dim + config.chunk_dim
+        self.embedding = nn.Embedding(config.classes, config.embedding_dim)
+        self.input = nn.Linear(config.chunk_dim, config.widths[0] * config.base_size**2)
+        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim) for a, b in pairwise(config.widths))
+        self.norm = nn.BatchNorm2d(config.widths[-1])
+        self.output = nn.Conv2d(config.widths[-1], config.channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
+                nn.init.orthogonal_(module.weight)
+                if config.spectral_norm and not isinstance(module, nn.Embedding):
+                    spectral_norm(module)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Make images.
+
+        Args:
+            z: (B, z_dim) float, N(0, I) as in training.
+            labels: (B,) int64, in [0, classes).
+
+        Returns:
+            (B, channels, image_size, image_size) float in [-1, 1].
+
+        Raises:
+            InvalidValue: the latents are not (B, z_dim), or there is not one label for each.
+        """
+        config = self.config
+        if z.ndim != 2 or z.shape[1] != config.z_dim or labels.shape != z.shape[:1]:
+            raise InvalidValue(
+                f"latents {tuple(z.shape)} and labels {tuple(labels.shape)} do not fit this generator: "
+                f"give latents (B, {config.z_dim}) and labels (B,)"
+            )
+        first, *rest = z.chunk(len(config.widths), dim=1)  # each (B, chunk_dim)
+        y = self.embedding(labels)  # (B, embedding_dim)
+        x_NCHW = self.input(first).view(-1, config.widths[0], config.base_size, config.base_size)
+        if self.output.weight.is_contiguous(memory_format=torch.channels_last):
+            x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
+        for block, chunk in zip(self.blocks, rest, strict=True):
+            x_NCHW = block(x_NCHW, torch.cat((y, chunk), dim=1))
+        return torch.tanh(self.output(F.relu(self.norm(x_NCHW))))

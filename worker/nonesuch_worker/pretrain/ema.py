@@ -1,0 +1,51 @@
+"""The moving average of a generator's weights, and the BN statistics that fit it.
+
+Averaged weights with the live network's running statistics are a network that nobody trained: the statistics are made
+anew by forward passes ("standing statistics", Brock et al. 2019, appendix C.1).
+"""
+
+import torch
+from torch import nn
+
+from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.pretrain.randomness import Stream, draw_latents, generator_for
+
+
+class Ema:
+    """Keeps `average`, a second generator whose parameters trail the live one's."""
+
+    def __init__(self, live: CompactGenerator, decay: float) -> None:
+        self.decay = decay
+        self.average = CompactGenerator(live.config).requires_grad_(False).eval()
+        self.average.load_state_dict(live.state_dict())
+
+    @torch.no_grad()
+    def update(self, live: CompactGenerator, updates: int) -> None:
+        """Move towards `live`, after `updates` earlier calls. The decay warms up: min(decay, (1 + n) / (10 + n))."""
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        for mine, theirs in zip(self.average.parameters(), live.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), live.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+@torch.no_grad()
+def recompute_statistics(network: CompactGenerator, *, batches: int, batch: int, seed: int) -> None:
+    """Set every BN layer's running statistics to the plain mean over `batches` passes of `batch` random samples.
+
+    Latents are N(0, I) and labels even, drawn from `seed`: the same call gives the same statistics. Leaves the network
+    in eval mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()  # spectral norm must not move
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's name for a cumulative average
+        norm.train()
+    for i in range(batches):
+        rng = generator_for(seed, Stream.STANDING, i)
+        network(*draw_latents(batch, network.config.z_dim, network.config.classes, rng))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

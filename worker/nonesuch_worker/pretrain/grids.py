@@ -1,0 +1,36 @@
+"""A sheet of samples to look at. Looking finds a broken run early; it never ranks two that work."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.pretrain.randomness import Stream, generator_for
+
+
+@torch.no_grad()
+def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed: int = 0, scale: int = 2) -> None:
+    """Write a PNG with one row for each class. The latents depend on `seed` only, so sheets of a run can be compared.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    config = network.config
+    z = torch.randn(config.classes * columns, config.z_dim, generator=generator_for(seed, Stream.GRID))
+    labels = torch.arange(config.classes).repeat_interleave(columns)
+    images = to_uint8(network(z, labels))  # (K * columns, H, W, C)
+    side, channels = config.image_size, config.channels
+    sheet = images.reshape(config.classes, columns, side, side, channels).transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(config.classes * side, columns * side, channels)
+    picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet[:, :, :3])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(path)
+
+
+def to_uint8(x_NCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Images in [-1, 1] (B, C, H, W) as uint8 (B, H, W, C), rounded as they are when served."""
+    scaled = (x_NCHW.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    result: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = scaled.permute(0, 2, 3, 1).contiguous().numpy()
+    return result
