@@ -18,10 +18,8 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 def explain(error: ValidationError, what: str) -> str:
     """A validation error as one readable line for each problem: the field, the value, what is wrong with it."""
-    lines = [
-        f"  {'.'.join(map(str, e['loc'])) or what}: {e['msg']} (given: {e.get('input')!r})"[:300] for e in error.errors()
-    ]
-    return f"{what} cannot be used:\n" + "\n".join(lines)
+    lines = [f"  {'.'.join(map(str, e['loc'])) or what}: {e['msg']} (given: {e['input']!r})" for e in error.errors()]
+    return f"{what} cannot be used:\n" + "\n".join(line[:300] for line in lines)
 
 
 class RedisSettings(Frozen):
@@ -51,7 +49,11 @@ class RedisSettings(Frozen):
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read the environment. Raises `InvalidValue` that names the variable."""
-        names = {"url": "NONESUCH_REDIS_URL", "namespace": "NONESUCH_NAMESPACE", "timeout_s": "NONESUCH_REDIS_TIMEOUT_S"}
+        names = {
+            "url": "NONESUCH_REDIS_URL",
+            "namespace": "NONESUCH_NAMESPACE",
+            "timeout_s": "NONESUCH_REDIS_TIMEOUT_S",
+        }
         given = {field: env[name] for field, name in names.items() if env.get(name)}
         try:
             return cls.model_validate(given)

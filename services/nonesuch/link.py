@@ -85,12 +85,12 @@ _TROUBLE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, OSError)
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:
+    tcp_only = {} if settings.url.startswith("unix:") else {"socket_keepalive": True}
     return {
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
-        "socket_keepalive": True,
-        "health_check_interval": 0,
         "decode_responses": False,
+        **tcp_only,
     }
 
 

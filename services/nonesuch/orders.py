@@ -114,7 +114,7 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
         field = ".".join(["params", *map(str, error.absolute_path)])
         raise InvalidOrder(f"{order.strategy}: {error.message}", field=field)
     if strategy.needs_snapshot and order.snapshot is None:
-        raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot: name a version or 'latest'", field="snapshot")
+        raise InvalidOrder(f"{order.strategy} needs a snapshot: name a version or 'latest'", field="snapshot")
     for info in infos:
         if strategy.needs_gradient and not info.differentiable:
             raise InvalidOrder(

@@ -10,7 +10,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """A `preexec_fn` that has the kernel send `number` to the child when its parent dies; None where it cannot (not Linux)."""
+    """A `preexec_fn` that has the kernel send `number` to the child when its parent dies; None off Linux."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported between fork and exec

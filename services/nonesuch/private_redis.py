@@ -4,7 +4,6 @@
         link = Link(RedisSettings(url=private.url))
 """
 
-import os
 import shutil
 import signal
 import subprocess
@@ -80,7 +79,6 @@ class PrivateRedis:
                 except Unreachable:
                     if self._process.poll() is not None or time.monotonic() > end:
                         words = log.read_text()[-500:] if log.exists() else ""
-                        self.stop()
                         raise Unreachable(f"the private redis-server did not start: {words}") from None
                     time.sleep(0.02)
 
@@ -107,8 +105,11 @@ class PrivateRedis:
             (self._folder / "redis.sock").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
-        os.makedirs(self._folder, exist_ok=True)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

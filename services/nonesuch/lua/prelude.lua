@@ -70,7 +70,7 @@ local function close_order(id, state, reason)
   if not o[1] then return 0 end
   local sink, priority = o[1], o[2]
   if redis.call('EXISTS', k_ring(sink)) == 1 then
-    redis.call('HINCRBY', k_ring(sink), 'reserved', -tonumber(o[3]))
+    redis.call('HINCRBY', k_ring(sink), 'reserved', 0 - tonumber(o[3]))  -- not -0: Redis refuses it
     redis.call('SREM', k_orders(sink), id)
     redis.call('RPUSH', k_ready(sink),
       cjson.encode({order = id, ['end'] = state, reason = reason, rows = tonumber(o[4])}))
