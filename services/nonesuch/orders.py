@@ -8,6 +8,7 @@
 An order's keys go when it ends; how it ended arrives in its ring as the last entry (`rings.OrderEnd`).
 """
 
+import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -183,3 +184,20 @@ def wait_for_workers(keys: Keys) -> Op[Catalog]:
     if not catalog.workers:
         raise NoWorkers("no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`")
     return catalog
+
+
+def parse_params(pairs: Sequence[str]) -> dict[str, JsonValue]:
+    """Parameters of a strategy from `name=value` texts; a value is JSON, or else a plain string.
+
+    Raises `InvalidOrder` for a text without `=`.
+    """
+    params: dict[str, JsonValue] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name:
+            raise InvalidOrder(f"parameter {pair!r} is not of the form name=value", field="params")
+        try:
+            params[name] = json.loads(value)
+        except json.JSONDecodeError:
+            params[name] = value
+    return params

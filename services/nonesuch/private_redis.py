@@ -57,6 +57,10 @@ class PrivateRedis:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the server and wait until it answers. Raises `Unreachable` with its last words."""
         log = self._folder / "redis.log"

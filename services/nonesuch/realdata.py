@@ -60,7 +60,9 @@ class RealImages:
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise InvalidValue(f"{self.name}: images are {self.images.dtype} {self.images.shape}, not uint8 (N, H, W, C)")
+            raise InvalidValue(
+                f"{self.name}: images are {self.images.dtype} {self.images.shape}, not uint8 (N, H, W, C)"
+            )
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int32:
             raise InvalidValue(
                 f"{self.name}: labels are {self.labels.dtype} {self.labels.shape}, not int32 ({len(self.images)},)"
@@ -98,7 +100,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     expected = int(np.prod(shape, dtype=np.uint64))
     if len(data) - offset != expected:
         raise IntegrityError(
-            f"{path} declares {shape}, {expected} bytes, but holds {len(data) - offset}: it is damaged, install it again"
+            f"{path} declares {shape}, {expected} bytes, but holds {len(data) - offset}: it is damaged"
         )
     return np.frombuffer(data, np.uint8, offset=offset).reshape(shape).copy()
 
@@ -119,7 +121,8 @@ def find_fashion_mnist(folder: Path | None = None) -> Path:
     if missing:
         raise DataNotFound(
             f"Fashion-MNIST is not in {chosen} ({why}): no {', '.join(missing)} (.gz or not). Install the Debian "
-            f"package dataset-fashion-mnist, or name a folder that holds the files with --data FOLDER or ${_ENVIRONMENT}"
+            "package dataset-fashion-mnist, or name a folder that holds these files: "
+            f"--data FOLDER or ${_ENVIRONMENT}"
         )
     return chosen
 

@@ -1,0 +1,3 @@
+from nonesuch.cli import main
+
+main()

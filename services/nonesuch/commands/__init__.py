@@ -1,0 +1,1 @@
+"""The commands that need nothing but this package. Heavy imports stay inside the functions."""

@@ -1,0 +1,172 @@
+"""The ticket loop against a real Redis, with a minter that fails on command."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pytest
+from fakes import WORKER, order, payload, ring
+
+from nonesuch.catalog import read_catalog
+from nonesuch.config import RedisSettings
+from nonesuch.errors import InvalidValue
+from nonesuch.link import Link
+from nonesuch.orders import open_orders, place
+from nonesuch.private_redis import PrivateRedis
+from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, ring_stats, take
+from nonesuch.schema import read_batch
+from nonesuch.tickets import Ticket
+from nonesuch_worker import loop as loop_module
+from nonesuch_worker.loop import TicketLoop
+
+RING = ring(slots=4)
+
+
+class Minting:
+    """Mints what `before` lets through."""
+
+    def __init__(self, before: Callable[[Ticket], None] = lambda ticket: None) -> None:
+        self.before = before
+        self.tickets: list[int] = []
+
+    def mint(self, ticket: Ticket) -> pa.RecordBatch:
+        self.before(ticket)
+        self.tickets.append(ticket.number)
+        return read_batch(payload(ticket))
+
+
+@contextmanager
+def working(link: Link, *mintings: Minting) -> Iterator[list[TicketLoop]]:
+    """One loop in a thread for each minter; they are stopped and joined at the end."""
+    loops = [TicketLoop(link, minting, WORKER.model_copy(update={"id": f"w{i}"})) for i, minting in enumerate(mintings)]
+    threads = [threading.Thread(target=loop.run) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        end = time.monotonic() + 5
+        while len(link.run(read_catalog(link.keys)).workers) < len(loops):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        yield loops
+    finally:
+        for loop in loops:
+            loop.stop()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def collect(link: Link) -> tuple[dict[int, bytes], OrderEnd]:
+    """Every ticket's bytes, and the end."""
+    batches: dict[int, bytes] = {}
+    while not isinstance(taken := link.run(take(link.keys, RING, timeout_s=20)), OrderEnd):
+        assert isinstance(taken, Delivery)
+        assert taken.ticket not in batches
+        batches[taken.ticket] = taken.payload
+        link.run(release(link.keys, RING, taken))
+    link.run(release(link.keys, RING, taken))
+    return batches, taken
+
+
+def test_three_workers_make_the_same_bytes_as_one(link: Link) -> None:
+    link.run(open_ring(link.keys, RING))
+    seen = []
+    for minters in (1, 3):
+        with working(link, *[Minting() for _ in range(minters)]):
+            link.run(place(link.keys, order("o", count=25)))
+            batches, end = collect(link)
+        assert end.state == "done"
+        seen.append(batches)
+    assert seen[0] == seen[1]
+    assert sorted(seen[0]) == list(range(13))
+
+
+def test_an_error_that_passes_costs_an_attempt_and_nothing_else(link: Link) -> None:
+    failures = iter(["out of memory", "out of memory"])
+
+    def fail_twice(ticket: Ticket) -> None:
+        if ticket.number == 1 and (why := next(failures, None)):
+            raise RuntimeError(why)
+
+    link.run(open_ring(link.keys, RING))
+    with working(link, Minting(fail_twice)):
+        link.run(place(link.keys, order("o")))
+        batches, end = collect(link)
+    assert end.state == "done" and sorted(batches) == [0, 1, 2, 3, 4]
+
+
+def test_an_error_that_stays_ends_the_order_at_once_with_its_message(link: Link) -> None:
+    def refuse(ticket: Ticket) -> None:
+        raise InvalidValue("eta -1 must be positive")
+
+    minting = Minting(refuse)
+    link.run(open_ring(link.keys, RING))
+    with working(link, minting):
+        link.run(place(link.keys, order("o")))
+        _, end = collect(link)
+        assert (end.state, end.reason) == ("failed", "eta -1 must be positive")
+        link.run(place(link.keys, order("next", count=1, labels={"kind": "balanced", "classes": [0]})))
+        minting.before = lambda ticket: None
+        assert collect(link)[1].state == "done"  # the worker lives on
+
+
+def test_stopping_finishes_the_ticket_in_hand_and_leaves_the_catalogue(link: Link) -> None:
+    started = threading.Event()
+
+    def slowly(ticket: Ticket) -> None:
+        started.set()
+        time.sleep(0.2)
+
+    minting = Minting(slowly)
+    link.run(open_ring(link.keys, RING))
+    with working(link, minting):
+        link.run(place(link.keys, order("o")))
+        assert started.wait(5)
+    assert minting.tickets == [0]
+    assert link.run(ring_stats(link.keys, "ring")).unread == 1
+    assert link.run(read_catalog(link.keys)).workers == ()
+    link.run(close_ring(link.keys, "ring"))
+    assert link.run(open_orders(link.keys)) == 0
+
+
+def test_a_long_ticket_keeps_its_lease(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "HEARTBEAT_S", 0.05)
+    slow = Minting(lambda ticket: time.sleep(0.6 if ticket.number == 0 else 0))
+    link.run(open_ring(link.keys, RING))
+    loop = TicketLoop(link, slow, WORKER, lease_s=0.2)
+    other = TicketLoop(link, Minting(), WORKER.model_copy(update={"id": "w1"}), lease_s=0.2)
+    threads = [threading.Thread(target=x.run) for x in (loop, other)]
+    threads[0].start()
+    while not link.run(read_catalog(link.keys)).workers:
+        time.sleep(0.01)
+    link.run(place(link.keys, order("o", count=2)))
+    time.sleep(0.1)
+    threads[1].start()
+    _, end = collect(link)
+    loop.stop()
+    other.stop()
+    for thread in threads:
+        thread.join(10)
+    assert end.state == "done"
+    assert slow.tickets == [0]
+
+
+def test_a_worker_waits_for_a_redis_that_restarts() -> None:
+    with PrivateRedis() as private, Link(RedisSettings(url=private.url)) as link, working(link, Minting()):
+        private.kill()
+        time.sleep(0.3)
+        private.start()
+        end = time.monotonic() + 10
+        while not link.run(read_catalog(link.keys)).workers:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        link.run(open_ring(link.keys, RING))
+        link.run(place(link.keys, order("o")))
+        assert collect(link)[1].state == "done"
+
+
+def test_a_lease_shorter_than_the_heartbeat_is_refused(link: Link) -> None:
+    with pytest.raises(InvalidValue, match="ends before it is renewed"):
+        TicketLoop(link, Minting(), WORKER, lease_s=1.0)

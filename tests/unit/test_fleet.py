@@ -1,0 +1,100 @@
+"""The fleet on a hand-made cluster: every seat is taken, whatever joins, leaves or dies."""
+
+import itertools
+from collections.abc import Hashable, Iterable
+
+import pytest
+
+from nonesuch.errors import InvalidValue
+from nonesuch_worker.fleet import Fleet, Node, Seat, seats
+
+
+class FakeHost:
+    """Workers are numbers; the test says who dies."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.cluster = list(nodes)
+        self.seats: dict[int, Seat] = {}
+        self.dead: dict[Hashable, str] = {}
+        self.stopped: list[tuple[Hashable, float]] = []
+
+    def nodes(self) -> list[Node]:
+        return self.cluster
+
+    def start(self, seat: Seat) -> Hashable:
+        number = len(self.seats)
+        self.seats[number] = seat
+        return number
+
+    def failure(self, worker: Hashable) -> str | None:
+        return self.dead.get(worker)
+
+    def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
+        self.stopped += [(w, grace_s) for w in workers]
+
+
+LAPTOP = Node("laptop", cpus=4, gpus=0)
+BOX = Node("box", cpus=32, gpus=2)
+
+
+def test_a_gpu_node_has_a_seat_for_each_gpu_and_a_cpu_node_divides_its_cores() -> None:
+    wanted = sorted(seats([LAPTOP, BOX], workers=3))
+    assert [(s.node, s.number, s.gpu, s.threads) for s in wanted] == [
+        ("box", 0, True, None),
+        ("box", 1, True, None),
+        ("laptop", 0, False, 1),
+        ("laptop", 1, False, 1),
+        ("laptop", 2, False, 1),
+    ]
+    assert {s.threads for s in seats([LAPTOP], workers=1)} == {4}
+
+
+def test_nodes_join_and_leave() -> None:
+    host = FakeHost(LAPTOP)
+    fleet = Fleet(host, workers=2)
+    fleet.reconcile(0.0)
+    host.cluster.append(BOX)
+    fleet.reconcile(1.0)
+    assert [s.node for s in host.seats.values()] == ["laptop", "laptop", "box", "box"]
+    host.cluster.remove(LAPTOP)
+    fleet.reconcile(2.0)
+    assert sorted(host.stopped) == [(0, 0.0), (1, 0.0)]
+    assert len(host.seats) == 4
+
+
+def test_what_dies_is_restarted_ever_later_while_it_dies_young() -> None:
+    host = FakeHost(LAPTOP)
+    fleet = Fleet(host, workers=1, interval_s=1.0)
+    starts = []
+    for second in range(120):
+        before = len(host.seats)
+        fleet.reconcile(float(second))
+        if len(host.seats) > before:
+            starts.append(second)
+            host.dead[before] = "killed"
+    gaps = [b - a for a, b in itertools.pairwise(starts)]
+    assert gaps == [2, 3, 5, 9, 17, 31, 31]  # noticed one second later; the pause doubles up to 30 s
+
+
+def test_a_worker_that_lived_long_is_restarted_at_once() -> None:
+    host = FakeHost(LAPTOP)
+    fleet = Fleet(host, workers=1, interval_s=1.0)
+    fleet.reconcile(0.0)
+    host.dead[0] = "killed"
+    fleet.reconcile(100.0)
+    fleet.reconcile(101.0)
+    assert len(host.seats) == 2
+
+
+def test_stopping_gives_every_worker_time_for_its_ticket() -> None:
+    host = FakeHost(LAPTOP)
+    fleet = Fleet(host, workers=2)
+    fleet.reconcile(0.0)
+    fleet.stop()
+    fleet.run()
+    assert host.stopped == [(0, 10.0), (1, 10.0)]
+
+
+def test_a_fleet_of_no_workers_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="at least 1"):
+        Fleet(FakeHost(), workers=0)

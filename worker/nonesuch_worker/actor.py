@@ -1,0 +1,37 @@
+"""The Ray actor: a host for one ticket loop on one accelerator. Everything it does is in `loop.py`."""
+
+import logging
+import os
+import sys
+
+import torch
+
+from nonesuch_worker.loop import TicketLoop
+from nonesuch_worker.service import make_loop
+from nonesuch_worker.settings import WorkerSettings
+
+
+class WorkerActor:
+    """Loads the generators when it is made, then works until told to stop.
+
+    Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` and `pid` use the other.
+    """
+
+    def __init__(self, settings: str, threads: int | None) -> None:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._loop: TicketLoop = make_loop(WorkerSettings.model_validate_json(settings), device)
+
+    def run(self) -> None:
+        """Work until `stop`. Blocks."""
+        self._loop.run()
+
+    def stop(self) -> None:
+        """Ask `run` to return after the ticket in hand."""
+        self._loop.stop()
+
+    def pid(self) -> int:
+        """The process id on its node."""
+        return os.getpid()

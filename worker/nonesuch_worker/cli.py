@@ -1,0 +1,40 @@
+"""`nonesuch worker`: a fleet on a Ray cluster, or on this machine alone."""
+
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    workers: Annotated[int, typer.Option(min=1, help="Workers on each node that has no GPU.")] = 1,
+    generator: Annotated[
+        list[str] | None, typer.Option(help="A generator to host: a packaged name, a folder, or family:argument.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster to use; a private one if left out.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one worker.")] = None,
+) -> None:
+    """Keep one worker for each GPU of the cluster (or --workers on a CPU node) and restart what dies, until Ctrl-C."""
+    import torch
+
+    from nonesuch.link import Link
+    from nonesuch.process import on_signal
+    from nonesuch_worker.fleet import Fleet
+    from nonesuch_worker.generators.load import load_generator
+    from nonesuch_worker.ray_host import RayHost
+    from nonesuch_worker.settings import WorkerSettings
+
+    given = {"generators": tuple(generator or ()), "threads": threads}
+    settings = WorkerSettings.from_env().model_copy(update={k: v for k, v in given.items() if v})
+    with Link(settings.redis) as link:
+        link.ping()
+    for source in settings.generators:
+        load_generator(source, torch.device("cpu"))  # a mistake shows here, not in an actor that restarts for ever
+    host = RayHost(settings, address)
+    try:
+        fleet = Fleet(host, workers=workers, threads=settings.threads)
+        with on_signal(fleet.stop):
+            fleet.run()
+    finally:
+        host.close()

@@ -1,0 +1,134 @@
+"""The fleet: one worker for each accelerator of the cluster, whatever joins, leaves or dies.
+
+    reconcile   waits for: its interval ── compares the seats that should be taken with those that are
+
+Plain Python: where workers run and how they are started is behind `Host`, which `ray_host.py` fills with Ray.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nonesuch.errors import InvalidValue
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+MAX_BACKOFF_S = 30.0
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """A machine of the cluster."""
+
+    id: str
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True, order=True)
+class Seat:
+    """A place for one worker: an accelerator of a node, or a share of its CPU."""
+
+    node: str
+    number: int
+    gpu: bool
+    threads: int | None
+    """CPU threads for the worker; None leaves the choice to the framework."""
+
+
+class Host(Protocol):
+    """Where workers run. A worker is an opaque handle."""
+
+    def nodes(self) -> list[Node]:
+        """The machines that are alive now."""
+        ...
+
+    def start(self, seat: Seat) -> Hashable:
+        """Start a worker; returns at once."""
+        ...
+
+    def failure(self, worker: Hashable) -> str | None:
+        """Why the worker ended, or None while it runs. Does not block."""
+        ...
+
+    def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
+        """Let the workers finish the ticket in hand; end by force what still runs after `grace_s` seconds."""
+        ...
+
+
+def seats(nodes: Iterable[Node], workers: int, threads: int | None = None) -> set[Seat]:
+    """The seats of a cluster: one for each GPU; on a node without any, `workers` that share its cores."""
+    if workers < 1:
+        raise InvalidValue(f"{workers} workers make nothing: give at least 1")
+    wanted = set()
+    for node in nodes:
+        if node.gpus:
+            wanted |= {Seat(node.id, i, True, threads) for i in range(node.gpus)}
+        else:
+            share = threads or max(1, node.cpus // workers)
+            wanted |= {Seat(node.id, i, False, share) for i in range(workers)}
+    return wanted
+
+
+@dataclass
+class _Taken:
+    worker: Hashable
+    started: float
+
+
+@dataclass
+class Fleet:
+    """Keeps every seat taken. A worker that dies is restarted, ever later while it keeps dying young."""
+
+    host: Host
+    workers: int = 1
+    threads: int | None = None
+    interval_s: float = INTERVAL_S
+    _taken: dict[Seat, _Taken] = field(default_factory=dict)
+    _deaths: dict[Seat, int] = field(default_factory=dict)
+    _not_before: dict[Seat, float] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        seats([], self.workers)  # refuses an impossible number now, not at the first node
+
+    def run(self) -> None:
+        """Reconcile until `stop`, then stop the workers. Blocks."""
+        try:
+            while not self._stop.is_set():
+                self.reconcile(time.monotonic())
+                self._stop.wait(self.interval_s)
+        finally:
+            self.host.stop([taken.worker for taken in self._taken.values()], grace_s=10.0)
+            self._taken.clear()
+
+    def stop(self) -> None:
+        """Ask `run` to return. May be called from a signal handler."""
+        self._stop.set()
+
+    def reconcile(self, now: float) -> None:
+        """One step: forget workers that ended or whose node left, start those that are missing."""
+        wanted = seats(self.host.nodes(), self.workers, self.threads)
+        for seat in sorted(self._taken.keys() - wanted):
+            log.warning("node %s left; its worker %d is gone", seat.node, seat.number)
+            self.host.stop([self._taken.pop(seat).worker], grace_s=0.0)
+            self._deaths.pop(seat, None)
+        for seat, taken in list(self._taken.items()):
+            if (reason := self.host.failure(taken.worker)) is not None:
+                self._bury(seat, taken, reason, now)
+        for seat in sorted(wanted - self._taken.keys()):
+            if now >= self._not_before.get(seat, 0.0):
+                self._taken[seat] = _Taken(self.host.start(seat), now)
+                log.info("started worker %d on node %s", seat.number, seat.node)
+
+    def _bury(self, seat: Seat, taken: _Taken, reason: str, now: float) -> None:
+        del self._taken[seat]
+        died_young = now - taken.started < MAX_BACKOFF_S
+        deaths = self._deaths[seat] = self._deaths.get(seat, 0) + 1 if died_young else 1
+        pause = min(MAX_BACKOFF_S, self.interval_s * 2 ** (deaths - 1))
+        self._not_before[seat] = now + pause
+        log.warning("worker %d on node %s ended (%s); restarting in %.0f s", seat.number, seat.node, reason, pause)

@@ -1,0 +1,87 @@
+"""Ray as the fleet's host: decides where actors live, and nothing else. No data passes through it."""
+
+import logging
+import os
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from nonesuch.process import ALLOCATOR
+from nonesuch_worker.actor import WorkerActor
+from nonesuch_worker.fleet import Node, Seat
+from nonesuch_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Ray's minimum is enough: images go through Redis."""
+
+
+class RayHost:
+    """A Ray cluster: the one at `address`, or a private one on this machine that ends with this process."""
+
+    def __init__(self, settings: WorkerSettings, address: str | None = None) -> None:
+        self._settings = settings
+        private: dict[str, Any] = {} if address else {
+            "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES
+        }  # fmt: skip
+        ray.init(
+            address=address or "local", namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **private
+        )
+
+    def nodes(self) -> list[Node]:
+        list_nodes: Any = ray.nodes
+        return [
+            Node(n["NodeID"], int(n["Resources"].get("CPU", 0)), int(n["Resources"].get("GPU", 0)))
+            for n in list_nodes()
+            if n["Alive"]
+        ]
+
+    def start(self, seat: Seat) -> Hashable:
+        # The environment must be there before the process starts: glibc and OpenMP read it once.
+        env = {**ALLOCATOR, "OMP_NUM_THREADS": str(seat.threads or os.cpu_count() or 1)}
+        remote: Any = ray.remote(WorkerActor)
+        actor = remote.options(
+            num_cpus=0,  # the seats already divide the cores
+            num_gpus=1 if seat.gpu else 0,
+            max_concurrency=2,
+            max_restarts=0,  # the fleet restarts, with a pause that grows
+            scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
+            runtime_env={"env_vars": env},
+        ).remote(self._settings.model_dump_json(), seat.threads)
+        return _Worker(actor, actor.run.remote())
+
+    def failure(self, worker: Hashable) -> str | None:
+        assert isinstance(worker, _Worker)
+        done, _ = ray.wait([worker.running], timeout=0)
+        if not done:
+            return None
+        try:
+            ray.get(worker.running, timeout=0)
+        except RayError as error:
+            return str(error).strip().splitlines()[-1]
+        return "it returned"
+
+    def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
+        ours = [w for w in workers if isinstance(w, _Worker)]
+        for worker in ours:
+            worker.actor.stop.remote()
+        if ours and grace_s:
+            ray.wait([w.running for w in ours], num_returns=len(ours), timeout=grace_s)
+        for worker in ours:
+            ray.kill(worker.actor, no_restart=True)
+
+    def close(self) -> None:
+        """Leave the cluster; a private one ends."""
+        ray.shutdown()
+
+
+class _Worker:
+    """An actor and the promise of its end."""
+
+    def __init__(self, actor: Any, running: Any) -> None:
+        self.actor = actor
+        self.running = running
