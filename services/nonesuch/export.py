@@ -1,6 +1,6 @@
 """Offline export: an order whose images go to a file.
 
-    main   waits for: the next batch of its ring ── unblocked by: a commit, the end of the order, the timeout
+main   waits for: the next batch of its ring ── unblocked by: a commit, the end of the order, the timeout
 """
 
 from collections.abc import Callable

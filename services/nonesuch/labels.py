@@ -6,6 +6,7 @@ Three kinds, chosen by `kind`: `balanced` (round robin over classes: any slice i
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -53,11 +54,15 @@ class Quota(Frozen):
         return tuple(sorted(self.counts))
 
     def of(self, indices: NDArray[np.int64]) -> NDArray[np.int32]:
-        # The j-th of a class's n images stands at the fraction (j + 1/2)/n of the order.
-        classes = sorted(c for c, n in self.counts.items() if n)
-        labels = np.concatenate([np.full(self.counts[c], c, dtype=np.int32) for c in classes])
-        places = np.concatenate([(np.arange(self.counts[c]) + 0.5) / self.counts[c] for c in classes])
-        return labels[np.argsort(places, kind="stable")][indices]
+        return _interleaved(tuple(sorted((c, n) for c, n in self.counts.items() if n)))[indices]
+
+
+@lru_cache(maxsize=8)
+def _interleaved(counts: tuple[tuple[int, int], ...]) -> NDArray[np.int32]:
+    """All labels of a quota. The j-th of a class's n images stands at the fraction (j + 1/2)/n of the order."""
+    labels = np.concatenate([np.full(n, c, dtype=np.int32) for c, n in counts])
+    places = np.concatenate([(np.arange(n) + 0.5) / n for _, n in counts])
+    return labels[np.argsort(places, kind="stable")]
 
 
 class Explicit(Frozen):
@@ -96,8 +101,10 @@ def resolve_classes(classes: Sequence[str | int] | None, class_names: Sequence[s
             index = int(given)
         if index is None or not 0 <= index < len(class_names):
             near = get_close_matches(str(given).casefold(), by_name, n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(class_names[by_name[n]] for n in near)}?" if near else (
-                f"classes are {', '.join(class_names[:10])}{', …' if len(class_names) > 10 else ''}"
+            hint = (
+                f"did you mean {', '.join(class_names[by_name[n]] for n in near)}?"
+                if near
+                else (f"classes are {', '.join(class_names[:10])}{', …' if len(class_names) > 10 else ''}")
             )
             raise InvalidOrder(f"unknown class {given!r}: {hint}", field="classes")
         found.append(index)

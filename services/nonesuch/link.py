@@ -100,9 +100,7 @@ class Link:
     def __init__(self, settings: RedisSettings | None = None) -> None:
         self.settings = settings or RedisSettings.from_env()
         self.keys = Keys(self.settings.namespace)
-        self._redis = redis.Redis.from_url(
-            self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings)
-        )
+        self._redis = redis.Redis.from_url(self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings))
 
     def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises `Unreachable`, `Busy`, and whatever the operation raises."""

@@ -1,7 +1,7 @@
 """A Redis of our own, for one machine: on a Unix socket that nobody else can open, gone when its owner goes.
 
-    with PrivateRedis() as private:
-        link = Link(RedisSettings(url=private.url))
+with PrivateRedis() as private:
+    link = Link(RedisSettings(url=private.url))
 """
 
 import shutil

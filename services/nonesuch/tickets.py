@@ -1,9 +1,9 @@
 """Tickets: the unit of work, seen from the worker.
 
-    claim ──► mint ──► commit            the ticket's lease is renewed all the while
-      ▲         └─ error, stop ─► give back ─┐
-      └──────────────────────────────────────┘
-    a worker that is lost does not renew: `sweep` gives its ticket back
+claim ──► mint ──► commit            the ticket's lease is renewed all the while
+  ▲         └─ error, stop ─► give back ─┐
+  └──────────────────────────────────────┘
+a worker that is lost does not renew: `sweep` gives its ticket back
 """
 
 from collections.abc import Sequence

@@ -51,4 +51,3 @@ def payload(ticket: Ticket) -> bytes:
     return write_batch(
         make_batch(rows, order=ticket.order.id, seed=ticket.order.seed, strategy="random", generators=[INFO])
     )
-

@@ -10,7 +10,7 @@ from nonesuch.model import Frozen
 
 
 class Normalisation(Frozen):
-    """Mean and standard deviation of the inputs in [0, 1]: one value for each channel, or one for all (a bare number)."""
+    """Mean and standard deviation of the inputs in [0, 1]: a value for each channel, or a bare number for all."""
 
     mean: tuple[float, ...] = Field(default=(0.5,), min_length=1)
     std: tuple[float, ...] = Field(default=(0.5,), min_length=1)

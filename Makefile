@@ -1,0 +1,47 @@
+# Every target does its own set-up. `make demo` and `make test` need nothing but Debian or Ubuntu and Python 3.11.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-slow test-gpu test-compose check fix bench clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+setup: $(READY)  ## virtual environment, pinned dependencies, redis-server, Fashion-MNIST
+
+$(READY): pyproject.toml constraints.txt deploy/setup.sh
+	@PYTHON=$(PYTHON) sh deploy/setup.sh
+
+demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes on 2 cores)
+	$(BIN)/nonesuch demo
+
+test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
+	$(BIN)/pytest -m "not gpu and not compose and not slow"
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
+	$(BIN)/pytest -m gpu tests/gpu
+
+test-compose: $(READY)  ## the tests that need a Docker engine
+	$(BIN)/pytest -m compose
+
+check: $(READY)  ## ruff, mypy --strict, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/unit/test_imports.py
+
+fix: $(READY)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the benchmarks; each prints a table and, last, one line of JSON
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## what can be made again (not runs/)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,102 @@
+"""The Arrow schema: what is written is what is read, here and by anybody's pyarrow."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fakes import INFO
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nonesuch.catalog import GeneratorInfo
+from nonesuch.errors import IntegrityError
+from nonesuch.schema import (
+    Rows,
+    batch_bytes,
+    batch_schema,
+    class_names_of,
+    images_of,
+    labels_of,
+    make_batch,
+    read_batch,
+    write_batch,
+)
+
+
+def rows(n: int, shape: tuple[int, int, int] = (4, 4, 1), z_dim: int | None = None) -> Rows:
+    rng = np.random.default_rng(n)
+    return Rows(
+        images=rng.integers(0, 256, (n, *shape), dtype=np.uint8),
+        labels=rng.integers(0, 3, n, dtype=np.int32),
+        indices=np.arange(100, 100 + n),
+        generator=np.zeros(n, np.int32),
+        sigma=1.0,
+        truncation=0.5 if z_dim else None,
+        snapshot=7 if z_dim else None,
+        score=rng.random(n, dtype=np.float32) if z_dim else None,
+        z=rng.standard_normal((n, z_dim)).astype(np.float16) if z_dim else None,
+    )
+
+
+def batch(given_rows: Rows, info: GeneratorInfo = INFO) -> pa.RecordBatch:
+    return make_batch(given_rows, order="o", seed=2**62, strategy="random", generators=[info])
+
+
+@pytest.mark.parametrize("z_dim", [None, 2])
+def test_a_batch_survives_the_wire(z_dim: int | None) -> None:
+    given_rows = rows(5, z_dim=z_dim)
+    back = read_batch(write_batch(batch(given_rows)))
+    back.validate(full=True)
+    np.testing.assert_array_equal(images_of(back), given_rows.images)
+    np.testing.assert_array_equal(labels_of(back), given_rows.labels)
+    assert back.schema.equals(batch_schema((4, 4, 1), INFO.class_names), check_metadata=True)
+    assert class_names_of(back.schema) == INFO.class_names
+    row = back.slice(3, 1).to_pylist()[0]
+    assert (row["order"], row["index"], row["seed"], row["generator"]) == ("o", 103, 2**62, "fake")
+    assert row["snapshot"] == (7 if z_dim else None)
+    assert (row["z"] is None) == (z_dim is None)
+    if given_rows.z is not None:
+        np.testing.assert_array_equal(np.array(back.column("z").to_pylist(), np.float16), given_rows.z)
+
+
+def test_a_mixture_names_the_generator_of_each_row() -> None:
+    other = INFO.model_copy(update={"id": "other", "sha256": "1" * 64})
+    mixed = Rows(**{**vars(rows(3)), "generator": np.array([0, 1, 0], np.int32)})
+    made = make_batch(mixed, order="o", seed=0, strategy="mixture", generators=[INFO, other])
+    assert made.column("generator").to_pylist() == ["fake", "other", "fake"]
+    assert made.column("generator_sha256").to_pylist()[1] == "1" * 64
+
+
+@given(st.integers(1, 70), st.sampled_from([(1, 1, 1), (4, 4, 1), (7, 5, 3)]), st.sampled_from([None, 1, 128]))
+def test_the_bound_on_its_size_holds(n: int, shape: tuple[int, int, int], z_dim: int | None) -> None:
+    info = INFO.model_copy(update={"image_shape": shape, "z_dim": z_dim or 1})
+    assert len(write_batch(batch(rows(n, shape, z_dim), info))) <= batch_bytes(info, n)
+
+
+def test_it_survives_parquet_with_its_type_and_metadata() -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_batches([batch(rows(5))]), file)
+    table = pq.read_table(file)
+    assert table.schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), (4, 4, 1))
+    assert json.loads(table.schema.metadata[b"nonesuch.class_names"]) == ["ant", "bee", "cat"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff\xff\xff\xff\x10\x00\x00\x00"])
+def test_what_is_not_a_batch_is_refused(damage: bytes) -> None:
+    with pytest.raises(IntegrityError, match="not an Arrow IPC stream"):
+        read_batch(damage)
+
+
+def test_a_truncated_batch_is_refused() -> None:
+    wire = write_batch(batch(rows(5)))
+    with pytest.raises(IntegrityError):
+        read_batch(wire[: len(wire) // 2])
+
+
+def test_another_schema_version_is_refused() -> None:
+    old = batch(rows(5)).replace_schema_metadata({"nonesuch.schema": "0"})
+    with pytest.raises(IntegrityError, match="schema version 0; this program reads 1"):
+        read_batch(write_batch(old))
