@@ -45,6 +45,7 @@ class LocalService:
         *,
         logs: Path,
         workers: int = 1,
+        threads: int | None = None,
         host: str = "127.0.0.1",
         port: int | None = 8000,
         generators: tuple[str, ...] = (),
@@ -52,6 +53,7 @@ class LocalService:
     ) -> None:
         self._logs = logs
         self._workers = workers
+        self._threads = threads
         self._host = host
         self._port = port
         self._generators = generators
@@ -111,7 +113,8 @@ class LocalService:
             self.redis = self.redis.model_copy(update={"url": self._private.url})
         self._on_step(f"starting {self._workers} worker{'s' if self._workers > 1 else ''}")
         sources = [option for source in self._generators for option in ("--generator", source)]
-        self._spawn("worker", "--workers", str(self._workers), *sources)
+        threads = ("--threads", str(self._threads)) if self._threads else ()
+        self._spawn("worker", "--workers", str(self._workers), *threads, *sources)
         if self._port is not None:
             self._on_step("starting the gateway")
             self._spawn("gateway", "--host", self._host, "--port", str(self._port))

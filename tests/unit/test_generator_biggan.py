@@ -1,6 +1,5 @@
 """BigGAN behind the protocol: against upstream's own forward pass, its statistics, its strictness."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,6 @@ CONFIG = BigGANConfig(
     n_stats=51,
 )
 LABELS = torch.tensor([0, 1, 4, 4])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """A network this small only waits for its threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ def philox(counter: NDArray[np.uint32], seed: int) -> NDArray[np.uint32]:
 def uniforms(seed: int, indices: NDArray[np.int64], n: int, stream: int = LATENT) -> NDArray[np.float64]:
     """n uniform numbers for each index, in the open interval (0, 1).
 
-    Each takes 52 bits of two words and lies in the middle of its cell: (k + 1/2) / 2^52. That is a 53-bit float64, exactly
-    symmetric about 1/2, and neither end can come up.
+    Each takes 52 bits of two words and lies in the middle of its cell: (k + 1/2) / 2^52. That is a 53-bit float64,
+    exactly symmetric about 1/2, and neither end can come up.
 
     Args:
         seed: the order's seed, 64 bits.

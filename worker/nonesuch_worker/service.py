@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nonesuch.catalog import WorkerInfo
+from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import InvalidOrder, SnapshotNotFound
 from nonesuch.link import Link
@@ -35,8 +36,9 @@ class SnapshotCache:
         self._loaded: OrderedDict[tuple[str, int], nn.Module] = OrderedDict()
 
     def get(self, ref: SnapshotRef) -> tuple[nn.Module, int]:
-        """The classifier in eval mode and its version. Asks Redis for the version, and for weights only when new.
+        """The classifier of a snapshot and its version: images (B, C, H, W) in [-1, 1] to logits, in eval mode.
 
+        Asks Redis for the version, and for weights only when they are new.
         Raises `SnapshotNotFound`, `InvalidSnapshot`, `IntegrityError`, `Unreachable`.
         """
         version = ref.version
@@ -48,7 +50,8 @@ class SnapshotCache:
         key = (ref.channel, version)
         if key not in self._loaded:
             header, payload = self._link.run(fetch(self._link.keys, ref.channel, version))
-            self._loaded[key] = load_snapshot(header, payload, self._device)
+            network = load_snapshot(header, payload, self._device)
+            self._loaded[key] = OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
             while len(self._loaded) > KEPT_SNAPSHOTS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(key)

@@ -1,0 +1,48 @@
+"""What every generator is to the rest of the worker."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nonesuch.catalog import GeneratorInfo
+
+
+class Generator(Protocol):
+    """A frozen class-conditional generator on one device.
+
+    It is in eval mode, none of its weights requires a gradient, and a sample depends on its own latent and label alone.
+    """
+
+    @property
+    def info(self) -> GeneratorInfo:
+        """What the catalogue says about it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where it wants its arguments."""
+
+    def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
+        """Make images.
+
+        Args:
+            z: (B, z_dim) float32. Truncation and σ are in it already (`nonesuch_worker.latents`).
+            labels: (B,) int64 in [0, number of classes).
+            truncation: how z was truncated, in (0, 1], or None: for generators whose statistics depend on it.
+
+        Returns:
+            (B, C, H, W) float in [-1, 1]; differentiable in z if `info.differentiable`.
+        """
+
+
+def to_uint8_NHWC(x_NCHW: Tensor) -> Tensor:
+    """Images as they are minted: round((x + 1) · 127.5), clamped to 0..255.
+
+    Args:
+        x_NCHW: (B, C, H, W) float in [-1, 1].
+
+    Returns:
+        (B, H, W, C) uint8, contiguous, on the same device.
+    """
+    levels = x_NCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
