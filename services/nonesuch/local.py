@@ -1,4 +1,4 @@
-"""Everything on one machine: a private Redis unless one is given, a fleet of workers, the gateway.
+"""Everything on one machine: Redis, a fleet of workers, the gateway.
 
     with LocalService(workers=2) as service:
         link = Link(service.redis)
@@ -38,7 +38,10 @@ class _Child:
 
 
 class LocalService:
-    """The service on this machine. `port=None` leaves the gateway out; `workers` counts CPU workers."""
+    """The service on this machine. `port=None` leaves the gateway out; `workers` counts CPU workers.
+
+    Redis is the one given, or the one that the environment names, or else a private one.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class LocalService:
         host: str = "127.0.0.1",
         port: int | None = 8000,
         generators: tuple[str, ...] = (),
+        redis: RedisSettings | None = None,
         on_step: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._logs = logs
@@ -60,7 +64,8 @@ class LocalService:
         self._on_step = on_step
         self._private: PrivateRedis | None = None
         self._children: list[_Child] = []
-        self.redis = RedisSettings.from_env()
+        self._is_private = redis is None and "NONESUCH_REDIS_URL" not in os.environ
+        self.redis = redis or RedisSettings.from_env()
 
     @property
     def url(self) -> str | None:
@@ -106,7 +111,7 @@ class LocalService:
 
     def _start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
-        if "NONESUCH_REDIS_URL" not in os.environ:
+        if self._is_private:
             self._on_step("starting a private Redis")
             self._private = PrivateRedis()
             self._private.start()

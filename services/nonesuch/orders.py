@@ -112,8 +112,10 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
         known = ", ".join(sorted(catalog.strategies))
         raise InvalidOrder(f"unknown strategy {order.strategy!r}: the workers know {known}", field="strategy")
     for error in jsonschema.Draft202012Validator(strategy.schema_).iter_errors(order.params):
-        field = ".".join(["params", *map(str, error.absolute_path)])
-        raise InvalidOrder(f"{order.strategy}: {error.message}", field=field)
+        where = ".".join(map(str, error.absolute_path))
+        problem = f"{where} {error.instance!r} cannot be used: {error.message}" if where else error.message
+        hint = f" ({error.schema['description']})" if "description" in error.schema else ""
+        raise InvalidOrder(f"strategy {order.strategy!r}: {problem}{hint}", field=f"params.{where}".rstrip("."))
     if strategy.needs_snapshot and order.snapshot is None:
         raise InvalidOrder(f"{order.strategy} needs a snapshot: name a version or 'latest'", field="snapshot")
     for info in infos:

@@ -1,12 +1,12 @@
 """The whole service, every process of it, with a generator that costs nothing."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nonesuch.catalog import WorkerInfo, read_catalog
+from nonesuch.config import RedisSettings
 from nonesuch.labels import Balanced
 from nonesuch.link import Call, Link
 from nonesuch.local import LocalService
@@ -18,19 +18,11 @@ RING = RingSpec(name="test", slots=8, slot_bytes=262_144)
 
 
 @contextmanager
-def serving(redis_url: str, logs: Path, **options: object) -> Iterator[tuple[LocalService, Link]]:
+def serving(redis: RedisSettings, logs: Path, **options: object) -> Iterator[tuple[LocalService, Link]]:
     """The service on the test's Redis."""
-    before = os.environ.get("NONESUCH_REDIS_URL")
-    os.environ["NONESUCH_REDIS_URL"] = redis_url
-    try:
-        given = {"port": None, "generators": (ANALYTIC,), **options}
-        with LocalService(logs=logs, **given) as service, Link(service.redis) as link:  # type: ignore[arg-type]
-            yield service, link
-    finally:
-        if before is None:
-            del os.environ["NONESUCH_REDIS_URL"]
-        else:
-            os.environ["NONESUCH_REDIS_URL"] = before
+    given = {"port": None, "generators": (ANALYTIC,), **options}
+    with LocalService(logs=logs, redis=redis, **given) as service, Link(redis) as link:  # type: ignore[arg-type]
+        yield service, link
 
 
 def workers(link: Link) -> tuple[WorkerInfo, ...]:
@@ -38,7 +30,12 @@ def workers(link: Link) -> tuple[WorkerInfo, ...]:
 
 
 def order(order_id: str = "o", **given: object) -> Order:
-    defaults = {"generators": ("analytic",), "labels": Balanced(classes=tuple(range(10))), "count": 1000, "sink": "test"}
+    defaults = {
+        "generators": ("analytic",),
+        "labels": Balanced(classes=tuple(range(10))),
+        "count": 1000,
+        "sink": "test",
+    }
     return Order.model_validate({"id": order_id, **defaults, **given})
 
 

@@ -22,7 +22,7 @@ from nonesuch_worker.latents import LATENT, latents
 
 _ONE_SCALE: JsonDict = {
     "if": {"required": ["truncation"], "properties": {"truncation": {"type": "number"}}},
-    "then": {"properties": {"sigma": {"const": 1.0}}},
+    "then": {"properties": {"sigma": {"const": 1.0, "description": "truncation excludes sigma: give one of them"}}},
 }
 
 
