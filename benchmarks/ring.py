@@ -22,7 +22,7 @@ from nonesuch.labels import Balanced
 from nonesuch.link import Call, Link, Op
 from nonesuch.orders import Order, cancel, place
 from nonesuch.private_redis import PrivateRedis
-from nonesuch.rings import Delivery, RingSpec, open_ring, release, take
+from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import Rows, batch_bytes, make_batch, write_batch
 from nonesuch.tickets import claim, commit
 
@@ -86,6 +86,7 @@ def measure(link: Link, rows: int, shape: tuple[int, int, int], seconds: float) 
         link.run(cancel(link.keys, order.id))
         link.run(release(link.keys, ring, link.run(take(link.keys, ring))))
         peers.append(rate(lambda: link.run(bare(payload)), seconds / ROUNDS))
+    link.run(close_ring(link.keys, ring.name))
     return len(payload), statistics.median(ours), statistics.median(peers)
 
 
