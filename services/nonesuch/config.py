@@ -5,13 +5,15 @@ Environment variables: `NONESUCH_REDIS_URL`, `NONESUCH_NAMESPACE`, `NONESUCH_RED
 
 import os
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
+
+M = TypeVar("M", bound=Frozen)
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -55,7 +57,12 @@ class RedisSettings(Frozen):
             "timeout_s": "NONESUCH_REDIS_TIMEOUT_S",
         }
         given = {field: env[name] for field, name in names.items() if env.get(name)}
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise InvalidValue(explain(error, "the environment (" + ", ".join(names[f] for f in given) + ")")) from None
+        return validated(cls, given, "the environment (" + ", ".join(names[f] for f in given) + ")")
+
+
+def validated(model: type[M], given: Mapping[str, object], what: str) -> M:
+    """The model from values that a person gave. Raises `InvalidValue` with a line for each that cannot be used."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise InvalidValue(explain(error, what)) from None

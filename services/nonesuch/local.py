@@ -9,6 +9,7 @@ order gateway, workers, Redis, and the kernel ends them if this process is kille
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,14 @@ from nonesuch.private_redis import PrivateRedis
 
 READY_S = 120.0
 STOP_S = 20.0
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass

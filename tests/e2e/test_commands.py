@@ -16,6 +16,7 @@ from service import ANALYTIC, eventually, keys_of, serving, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.link import Link
+from nonesuch.local import free_port
 
 
 def nonesuch(
@@ -28,14 +29,6 @@ def nonesuch(
         timeout=timeout,
         env={**os.environ, **(env or {})},
     )
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

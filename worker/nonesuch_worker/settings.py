@@ -4,10 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from nonesuch.config import RedisSettings, explain
-from nonesuch.errors import InvalidValue
+from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen
 
 
@@ -30,7 +29,4 @@ class WorkerSettings(Frozen):
             given["generators"] = tuple(s.strip() for s in sources.split(",") if s.strip())
         if threads := env.get("NONESUCH_THREADS"):
             given["threads"] = threads
-        try:
-            return cls.model_validate(given)
-        except ValidationError as error:
-            raise InvalidValue(explain(error, "the environment of the worker")) from None
+        return validated(cls, given, "the environment of the worker")

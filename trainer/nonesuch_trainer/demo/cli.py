@@ -1,0 +1,44 @@
+"""`nonesuch demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("runs/demo"),
+    size: Annotated[int, typer.Option(min=10, help="Images that an epoch learns from.")] = 4000,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs of each classifier.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images, the weights and the order of training.")] = 0,
+    generator: Annotated[str, typer.Option(help="A packaged generator.")] = "fashion-mnist",
+    data: Annotated[Path | None, typer.Option(help="Folder of the real Fashion-MNIST files.")] = None,
+    split: Annotated[
+        str, typer.Option(help="Real images that judge: test, or validation to choose settings.")
+    ] = "test",
+) -> None:
+    """Train on images that do not exist, judge on real ones: fixed dataset, dataset smoothing, and the real reference."""
+    from nonesuch.config import validated
+    from nonesuch.process import ensure_allocator
+    from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan
+    from nonesuch_trainer.demo.run import run_demo
+
+    ensure_allocator()
+    console = Console(highlight=False, soft_wrap=True)
+    given = {"out": out, "size": size, "epochs": epochs, "seed": seed, "generator": generator, "data": data}
+    plan = validated(DemoPlan, {**given, "split": split}, "the options")
+    summary = run_demo(plan, console.print)
+
+    table = Table(title=f"accuracy on {summary['test_images']} real {plan.split} images", title_justify="left")
+    for column in ("learned from", "different images", "accuracy"):
+        table.add_column(column, justify="left" if column == "learned from" else "right")
+    seen = summary["images_seen"]
+    assert isinstance(seen, dict)
+    for arm in ARMS:
+        table.add_row(TITLES[arm], f"{seen[arm]:,}", f"{summary[arm]} %")
+    console.print(table)
+    console.print(f"{epochs} epochs of {size} images each, {summary['seconds']} s in all. Written:")
+    for name in ("summary.json", "minted.png", "curves.png"):
+        console.print(f"  {out / name}")

@@ -1,0 +1,74 @@
+"""Run the demo: start the service, train the arms one after another, ask for a grid over HTTP, write the summary."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from nonesuch.errors import ServiceError
+from nonesuch.link import Link
+from nonesuch.local import LocalService, free_port
+from nonesuch.realdata import load_fashion_mnist
+from nonesuch_trainer.demo.arms import ARMS, DemoPlan, config_of
+from nonesuch_trainer.demo.pictures import save_curves, save_grid
+from nonesuch_trainer.files import write_atomically
+from nonesuch_trainer.loop import Result, train
+
+GRID_COLUMNS = 12
+GRID_SEED = 2019
+
+
+def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
+    """Run every arm; returns the summary, which is also in `summary.json` beside the pictures. Blocks for minutes.
+
+    Raises whatever keeps an arm from being trained, `DataNotFound` before anything is started.
+    """
+    started = time.monotonic()
+    real = load_fashion_mnist(plan.split, plan.data)
+    results: dict[str, Result] = {}
+    with (
+        LocalService(logs=plan.out / "logs", port=free_port(), generators=(plan.generator,), on_step=say) as service,
+        Link(service.redis) as link,
+    ):
+        for arm in ARMS:
+            service.check()
+            results[arm] = train(config_of(arm, plan), link, resume=False)
+        images = _ask_for_grid(str(service.url), plan.generator, classes=len(real.class_names))
+    save_grid(images, plan.out / "minted.png", columns=GRID_COLUMNS)
+    save_curves({arm: result.history for arm, result in results.items()}, plan.out / "curves.png")
+    summary: dict[str, object] = {arm: round(100 * results[arm].evaluation.accuracy, 2) for arm in reversed(ARMS)}
+    summary |= {
+        "seconds": round(time.monotonic() - started, 1),
+        "test_images": len(real),
+        "split": plan.split,
+        "images_seen": {arm: _distinct(plan, result) for arm, result in results.items()},
+        "steps": {arm: result.history[-1].step for arm, result in results.items()},
+        "real_information": {arm: result.provenance.statement for arm, result in results.items()},
+        "plan": plan.model_dump(mode="json"),
+    }
+    write_atomically(plan.out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    return summary
+
+
+def _distinct(plan: DemoPlan, result: Result) -> int:
+    """How many different images an arm has learned from."""
+    return plan.size + sum(record.replaced for record in result.history)
+
+
+def _ask_for_grid(url: str, generator: str, classes: int) -> NDArray[np.uint8]:
+    """(classes * columns, H, W, C) minted images, a class after another, as any HTTP client would ask for them."""
+    quota = {str(label): GRID_COLUMNS for label in range(classes)}
+    body = json.dumps({"quota": quota, "generator": generator, "seed": GRID_SEED}).encode()
+    request = urllib.request.Request(f"{url}/v1/batches", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            table = pa.ipc.open_stream(reply.read()).read_all()
+    except OSError as error:
+        raise ServiceError(f"the gateway did not answer: {error}") from error
+    batch = table.combine_chunks().sort_by("label")
+    images: NDArray[np.uint8] = batch.column("image").combine_chunks().to_numpy_ndarray()
+    return images
