@@ -25,12 +25,10 @@ class RayHost:
 
     def __init__(self, settings: WorkerSettings, address: str | None = None) -> None:
         self._settings = settings
-        private: dict[str, Any] = {} if address else {
-            "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES
-        }  # fmt: skip
-        ray.init(
-            address=address or "local", namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **private
-        )
+        options: dict[str, Any] = {"address": address or "local"}
+        if not address:
+            options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        ray.init(namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **options)
 
     def nodes(self) -> list[Node]:
         list_nodes: Any = ray.nodes

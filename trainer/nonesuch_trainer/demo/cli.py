@@ -19,7 +19,7 @@ def demo(
         str, typer.Option(help="Real images that judge: test, or validation to choose settings.")
     ] = "test",
 ) -> None:
-    """Train on images that do not exist, judge on real ones: fixed dataset, dataset smoothing, and the real reference."""
+    """Train on images that do not exist, judge on real ones: a fixed dataset, dataset smoothing, and a reference."""
     from nonesuch.config import validated
     from nonesuch.process import ensure_allocator
     from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan

@@ -5,17 +5,18 @@ import time
 import urllib.request
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import torch
 
 from nonesuch.errors import ServiceError
 from nonesuch.link import Link
 from nonesuch.local import LocalService, free_port
 from nonesuch.realdata import load_fashion_mnist
-from nonesuch_trainer.demo.arms import ARMS, DemoPlan, config_of
-from nonesuch_trainer.demo.pictures import save_curves, save_grid
+from nonesuch.schema import images_of, labels_of
+from nonesuch_trainer.curves import save_curves
+from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan, config_of
 from nonesuch_trainer.files import write_atomically
+from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.loop import Result, train
 
 GRID_COLUMNS = 12
@@ -37,9 +38,10 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
         for arm in ARMS:
             service.check()
             results[arm] = train(config_of(arm, plan), link, resume=False)
-        images = _ask_for_grid(str(service.url), plan.generator, classes=len(real.class_names))
-    save_grid(images, plan.out / "minted.png", columns=GRID_COLUMNS)
-    save_curves({arm: result.history for arm, result in results.items()}, plan.out / "curves.png")
+        minted = _ask_over_http(str(service.url), plan.generator, count=GRID_COLUMNS * len(real.class_names))
+    images, labels = torch.tensor(images_of(minted)), torch.tensor(labels_of(minted))
+    save_grid(plan.out / "minted.png", images, labels, columns=GRID_COLUMNS)
+    save_curves(plan.out / "curves.png", {TITLES[arm]: result.history for arm, result in results.items()})
     summary: dict[str, object] = {arm: round(100 * results[arm].evaluation.accuracy, 2) for arm in reversed(ARMS)}
     summary |= {
         "seconds": round(time.monotonic() - started, 1),
@@ -59,16 +61,13 @@ def _distinct(plan: DemoPlan, result: Result) -> int:
     return plan.size + sum(record.replaced for record in result.history)
 
 
-def _ask_for_grid(url: str, generator: str, classes: int) -> NDArray[np.uint8]:
-    """(classes * columns, H, W, C) minted images, a class after another, as any HTTP client would ask for them."""
-    quota = {str(label): GRID_COLUMNS for label in range(classes)}
-    body = json.dumps({"quota": quota, "generator": generator, "seed": GRID_SEED}).encode()
+def _ask_over_http(url: str, generator: str, count: int) -> pa.RecordBatch:
+    """Minted images in equal shares of the classes, as any HTTP client would ask for them."""
+    body = json.dumps({"count": count, "generator": generator, "seed": GRID_SEED}).encode()
     request = urllib.request.Request(f"{url}/v1/batches", body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=120) as reply:
             table = pa.ipc.open_stream(reply.read()).read_all()
     except OSError as error:
         raise ServiceError(f"the gateway did not answer: {error}") from error
-    batch = table.combine_chunks().sort_by("label")
-    images: NDArray[np.uint8] = batch.column("image").combine_chunks().to_numpy_ndarray()
-    return images
+    return table.combine_chunks().to_batches()[0]
