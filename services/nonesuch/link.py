@@ -32,6 +32,9 @@ from nonesuch.keys import Keys
 
 T = TypeVar("T")
 
+MAX_CONNECTIONS = 1024
+"""Of one link: a blocking call has a connection for itself."""
+
 
 class Call:
     """One Redis command, or one of our scripts."""
@@ -90,6 +93,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
         "decode_responses": False,
+        "max_connections": MAX_CONNECTIONS,
         **tcp_only,
     }
 
@@ -170,9 +174,13 @@ class AsyncLink:
     async def _call(self, call: Call) -> Any:
         send: Any = self._redis.execute_command
         try:
-            return await send(*_command(call, by_hash=True))
+            reply = await send(*_command(call, by_hash=True))
         except NoScriptError:
-            return await send(*_command(call, by_hash=False))
+            reply = await send(*_command(call, by_hash=False))
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # before 3.12, wait_for drops one that comes with its result
+            raise asyncio.CancelledError
+        return reply
 
     async def ping(self) -> None:
         """Raises `Unreachable` unless Redis answers."""

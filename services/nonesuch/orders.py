@@ -124,7 +124,7 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
                 f"strategy {order.strategy!r} follows gradients and generator {info.id!r} has none", field="generators"
             )
         sigma: Any = order.params.get("sigma", 1.0)
-        if sigma > info.max_sigma:
+        if isinstance(sigma, int | float) and sigma > info.max_sigma:
             raise InvalidOrder(
                 f"sigma {sigma} is beyond what generator {info.id!r} allows ({info.max_sigma})", field="params.sigma"
             )

@@ -1,17 +1,12 @@
-"""The command that pretrains the embedded generator."""
+"""`nonesuch pretrain`: train the embedded generator."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nonesuch.errors import NonesuchError
-from nonesuch_worker.pretrain.config import PretrainConfig
-from nonesuch_worker.pretrain.loop import pretrain
 
-
-def pretrain_command(
+def pretrain(
     config: Annotated[Path | None, typer.Argument(help="TOML file; without one, the shipped recipe.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for checkpoint, grids and exports.")] = Path("runs/pretrain"),
     iterations: Annotated[int | None, typer.Option(min=1, help="Instead of the config's.")] = None,
@@ -19,12 +14,12 @@ def pretrain_command(
     data: Annotated[Path | None, typer.Option(help="Folder with the four files of Fashion-MNIST.")] = None,
 ) -> None:
     """Pretrain the embedded generator on Fashion-MNIST's training images (uses real images, with their labels)."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        recipe = PretrainConfig() if config is None else PretrainConfig.from_toml(config)
-        if iterations is not None:
-            recipe = recipe.model_copy(update={"iterations": iterations})
-        typer.echo(pretrain(recipe, out, resume=resume, data_folder=data))
-    except NonesuchError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    from nonesuch.process import ensure_allocator
+    from nonesuch_worker.pretrain.config import PretrainConfig
+    from nonesuch_worker.pretrain.loop import pretrain as run
+
+    ensure_allocator()
+    recipe = PretrainConfig() if config is None else PretrainConfig.from_toml(config)
+    if iterations is not None:
+        recipe = recipe.model_copy(update={"iterations": iterations})
+    typer.echo(run(recipe, out, resume=resume, data_folder=data))

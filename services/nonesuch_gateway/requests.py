@@ -1,0 +1,64 @@
+"""What a client may ask for."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from nonesuch.model import Frozen, Name
+from nonesuch.orders import Seed
+
+MAX_CLASSES = 4096
+MAX_DEPTH = 16
+"""Levels of lists and objects in a body. What nests as deep as JSON may cannot be checked without recursion."""
+
+ClassName = Annotated[str, StringConstraints(max_length=128)]
+"""Short enough to look for similar ones."""
+
+
+class MintRequest(Frozen):
+    """The body of `POST /v1/batches`. Everything but the number of images has a default."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"count": 256},
+                {"count": 64, "classes": ["Sneaker", "Ankle boot"], "params": {"sigma": 1.0}, "seed": 7},
+                {"quota": {"Bag": 10, "Shirt": 30}, "strategy": "random", "deadline_s": 30},
+            ]
+        },
+    )
+
+    count: int | None = Field(default=None, ge=1, description="How many images; may be left out when quota says it.")
+    classes: list[ClassName | int] | None = Field(
+        default=None, max_length=MAX_CLASSES, description="Names or numbers of classes, in equal shares; null is all."
+    )
+    quota: dict[ClassName, Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, max_length=MAX_CLASSES, description="Exact counts by class, instead of classes."
+    )
+    generator: Name | None = Field(default=None, description="Id from /v1/generators; null means the default one.")
+    strategy: Name = Field(default="random", description="Name from /v1/strategies.")
+    params: dict[str, JsonValue] = Field(default={}, description="Parameters of the strategy; see its schema.")
+    seed: Seed | None = Field(default=None, description="Same request and seed, same bytes; null means a random one.")
+    snapshot: Annotated[int, Field(ge=0, lt=2**63)] | Literal["latest"] | None = Field(
+        default=None, description="The snapshot that the strategy aims at; latest is the latest of this moment."
+    )
+    channel: Name = Field(default="default", description="Where that snapshot was published.")
+    deadline_s: float | None = Field(default=None, gt=0, description="Seconds until the last image must be minted.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_shallow(cls, body: Any) -> Any:
+        level = [body]
+        for _ in range(MAX_DEPTH):
+            level = [child for value in level for child in _children(value)]
+            if not level:
+                return body
+        raise ValueError(f"lists and objects are nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

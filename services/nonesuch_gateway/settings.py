@@ -1,0 +1,69 @@
+"""The gateway's settings: one frozen model, read once, passed to `create_app`.
+
+Environment variables: `NONESUCH_GATEWAY_` and the field's name in capitals (`NONESUCH_GATEWAY_PORT`), and those of
+`nonesuch.config.RedisSettings`.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from nonesuch.config import RedisSettings, explain
+from nonesuch.errors import InvalidValue
+from nonesuch.model import Frozen, Name
+
+PREFIX = "NONESUCH_GATEWAY_"
+
+
+class GatewaySettings(Frozen):
+    """Where the gateway listens and what it allows one request, and all of them together, to take."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """0 stands for any free port."""
+    redis: RedisSettings = RedisSettings()
+
+    default_generator: Name = "fashion-mnist"
+    """What a request gets that names no generator while several are hosted."""
+    max_count: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Images in one request."""
+    max_body_bytes: int = Field(default=2**20, ge=1024)
+    """Of a request."""
+    default_deadline_s: float = Field(default=120.0, gt=0)
+    """From the request to the last image, when the request does not say."""
+    max_deadline_s: float = Field(default=3600.0, gt=0)
+
+    max_streams: int = Field(default=64, ge=1)
+    """Requests that mint at the same time; the next one gets 429. Each takes one Redis connection while it waits."""
+    max_reply_bytes: int = Field(default=512 * 2**20, ge=1)
+    """What the rings of all replies together may take of Redis, and at worst of the gateway; beyond it 429."""
+    reply_slots: int = Field(default=8, ge=1, le=256)
+    """Tickets of one request that workers may have finished or in the making, of 4 MiB at most."""
+    reply_ttl_s: float = Field(default=30.0, gt=0)
+    """How long a reply outlives a gateway that was killed."""
+    stall_s: float = Field(default=60.0, gt=0)
+    """A client that accepts no data for this long is cut off."""
+    shutdown_s: int = Field(default=10, ge=1)
+    """How long a stopping gateway lets open streams go on."""
+
+    @model_validator(mode="after")
+    def _the_default_is_allowed(self) -> Self:
+        if self.default_deadline_s > self.max_deadline_s:
+            raise ValueError(
+                f"default_deadline_s {self.default_deadline_s:g} is beyond max_deadline_s {self.max_deadline_s:g}: "
+                "raise the one or lower the other"
+            )
+        return self
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read the environment. Raises `InvalidValue` that names the variables."""
+        names = {field: PREFIX + field.upper() for field in cls.model_fields if field != "redis"}
+        given = {field: env[name] for field, name in names.items() if env.get(name)}
+        redis = RedisSettings.from_env(env)
+        try:
+            return cls.model_validate({**given, "redis": redis})
+        except ValidationError as error:
+            raise InvalidValue(explain(error, "the environment (" + ", ".join(names[f] for f in given) + ")")) from None

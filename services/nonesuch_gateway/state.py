@@ -1,0 +1,27 @@
+"""What the routes share, and the aliases by which they ask for it."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from nonesuch.link import AsyncLink
+from nonesuch_gateway.replies import Replies
+from nonesuch_gateway.settings import GatewaySettings
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One running gateway."""
+
+    settings: GatewaySettings
+    link: AsyncLink
+    replies: Replies
+
+
+async def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(_gateway)]
