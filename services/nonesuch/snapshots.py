@@ -46,19 +46,16 @@ def publish(keys: Keys, header: SnapshotHeader, payload: bytes, *, keep: int = 3
         raise InvalidSnapshot(f"snapshot {header.version}: the payload does not have the sha256 that its header names")
     chunks = [payload[i : i + CHUNK_BYTES] for i in range(0, len(payload), CHUNK_BYTES)]
     channel, version = header.channel, header.version
-    stored: bytes | None = yield Call("HGET", keys.snapshot(channel, version), "sha256")
-    if stored is None:
+    marker = script("publish", keys, channel, version, header.model_dump_json(), len(chunks), header.sha256, keep)
+    reply, latest = yield marker
+    while reply == b"incomplete":  # its first time, or Redis was restarted between two chunks
         for i, chunk in enumerate(chunks):
             yield Call("SET", keys.chunk(channel, version, i), chunk, "PX", UNPUBLISHED_TTL_MS)
-    reply, latest = yield script(
-        "publish", keys, channel, version, header.model_dump_json(), len(chunks), header.sha256, keep
-    )
-    if reply in (b"stale", b"incomplete"):
+        reply, latest = yield marker
+    if reply == b"stale":
         raise InvalidSnapshot(
             f"snapshot version {version} of channel {channel!r} is not above the latest, {latest.decode()}: "
             "versions only go up; publish the next one"
-            if reply == b"stale"
-            else f"snapshot version {version} of channel {channel!r} lost a part on its way: publish it again"
         )
 
 
@@ -68,6 +65,12 @@ def latest_version(keys: Keys, channel: str) -> Op[int | None]:
     return int(newest[0]) if newest else None
 
 
+def kept_versions(keys: Keys, channel: str) -> Op[tuple[int, ...]]:
+    """Every version that can be fetched, oldest first."""
+    kept: list[bytes] = yield Call("ZRANGE", keys.snapshots(channel), 0, -1)
+    return tuple(int(version) for version in kept)
+
+
 def fetch(keys: Keys, channel: str, version: int) -> Op[tuple[SnapshotHeader, bytes]]:
     """A snapshot's header and safetensors payload. Raises `SnapshotNotFound`, `IntegrityError`."""
     document, count = yield Call("HMGET", keys.snapshot(channel, version), "header", "chunks")
@@ -75,10 +78,9 @@ def fetch(keys: Keys, channel: str, version: int) -> Op[tuple[SnapshotHeader, by
     for i in range(int(count or 0)):
         parts.append((yield Call("GET", keys.chunk(channel, version, i))))
     if document is None or None in parts:
-        kept = yield Call("ZRANGE", keys.snapshots(channel), 0, -1)
+        kept = yield from kept_versions(keys, channel)
         raise SnapshotNotFound(
-            f"snapshot {version} of channel {channel!r} is not kept; kept are "
-            f"{', '.join(v.decode() for v in kept) or 'none'}"
+            f"snapshot {version} of channel {channel!r} is not kept; kept are {', '.join(map(str, kept)) or 'none'}"
         )
     header = SnapshotHeader.model_validate(json.loads(document))
     payload = b"".join(p for p in parts if p is not None)

@@ -99,7 +99,8 @@ def test_a_channel_can_be_forgotten(link: Link) -> None:
 
 def test_a_publisher_that_died_half_way_leaves_nothing_for_long(link: Link) -> None:
     operation = publish(link.keys, header(1, b"weights"), b"weights")
-    call = next(operation)
+    assert next(operation).script == "publish"
+    call = operation.send([b"incomplete", b""])
     while call.script is None:  # every step but the marker
         call = operation.send(command(link, *call.args))
     assert link.run(latest_version(link.keys, "run")) is None
