@@ -27,7 +27,7 @@ test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu tests/gpu
 
 test-compose: $(READY)  ## the tests that need a Docker engine
-	$(BIN)/pytest -m compose
+	$(BIN)/pytest -m compose tests/compose
 
 check: $(READY)  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
