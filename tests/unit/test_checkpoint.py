@@ -1,0 +1,145 @@
+"""Checkpoints: exact, whole or not there, and loaded only by the run that wrote them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from nonesuch.classifiers import ClassifierSpec
+from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch_trainer import checkpoint
+from nonesuch_trainer.checkpoint import RunState
+from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.events import EpochRecord, Events
+from nonesuch_trainer.files import locked, replacing, write_atomically
+from nonesuch_trainer.learning import learn, make_classifier
+from nonesuch_trainer.optim import make_optimiser
+from nonesuch_trainer.resident import LabelledImages, ResidentDataset
+
+CPU = torch.device("cpu")
+CONFIG = TrainConfig(
+    run="run", epochs=4, batch_size=8, classifier=ClassifierSpec(architecture="resnet18", args={"width": 2})
+)
+ORIGINS = {"g": "0" * 64}
+RECORD = EpochRecord(epoch=1, step=3, learning_rate=0.1, loss=1.5, train_accuracy=0.5, accuracy=0.25, train_s=0.1)
+
+
+def dataset() -> ResidentDataset:
+    indices = np.arange(24)
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8)
+    return ResidentDataset.of(LabelledImages(images, (indices % 3).astype(np.int32), np.full(24, 2**62), indices), CPU)
+
+
+def network() -> tuple[nn.Module, torch.optim.SGD]:
+    model = make_classifier(CONFIG, (8, 8, 1), 3, CPU)
+    return model, make_optimiser(model, CONFIG.optimiser)
+
+
+def epochs(model: nn.Module, optimiser: torch.optim.SGD, resident: ResidentDataset, *which: int) -> None:
+    for epoch in which:
+        learn(model, optimiser, resident, CONFIG, epoch, lambda done, total: None)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A checkpoint after one epoch."""
+    model, optimiser = network()
+    resident = dataset()
+    epochs(model, optimiser, resident, 0)
+    state = RunState(epoch=1, step=3, history=(RECORD,), resident=resident)
+    checkpoint.save(tmp_path / checkpoint.FILE, CONFIG, ORIGINS, state, model, optimiser)
+    return tmp_path / checkpoint.FILE
+
+
+def test_going_on_from_a_checkpoint_gives_the_same_bits(path: Path) -> None:
+    undisturbed, its_optimiser = network()
+    epochs(undisturbed, its_optimiser, dataset(), 0, 1, 2)
+
+    model, optimiser = network()
+    state = checkpoint.load(path, CONFIG, ORIGINS, model, optimiser, CPU)
+    epochs(model, optimiser, state.resident, 1, 2)
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_everything_comes_back(path: Path) -> None:
+    state = checkpoint.load(path, CONFIG, ORIGINS, *network(), CPU)
+    assert (state.epoch, state.step, state.history) == (1, 3, (RECORD,))
+    for name, tensor in vars(dataset()).items():
+        assert torch.equal(getattr(state.resident, name), tensor)
+        assert getattr(state.resident, name).dtype == tensor.dtype
+
+
+def test_a_checkpoint_holds_no_pickle(path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    assert json.loads(header["config"])["run"] == "run"
+    assert json.loads(header["history"])[0]["accuracy"] == 0.25
+
+
+def test_another_config_is_refused_by_what_differs(path: Path) -> None:
+    other = CONFIG.model_copy(update={"seed": 1, "epochs": 9, "out": Path("elsewhere")})
+    with pytest.raises(InvalidValue, match=r"other values of epochs, seed: .*--fresh"):
+        checkpoint.load(path, other, ORIGINS, *network(), CPU)
+
+
+def test_another_generator_is_refused(path: Path) -> None:
+    with pytest.raises(InvalidValue, match="generator 'g' with other weights"):
+        checkpoint.load(path, CONFIG, {"g": "1" * 64}, *network(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[:-1], "cannot be read"),
+        (lambda data: b"", "cannot be read"),
+        (lambda data: data.replace(b"nonesuch-train-1", b"nonesuch-train-0"), "not a checkpoint of format"),
+        (lambda data: data.replace(b"resident/labels", b"resident/labelz"), "does not fit"),
+        (lambda data: data.replace(b"model/fc.bias", b"model/fc.bium"), "does not fit"),
+    ],
+)
+def test_damage_is_reported_with_the_remedy(path: Path, damage: object, message: str) -> None:
+    assert callable(damage)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(IntegrityError, match=f"(?s){message}.*--fresh"):
+        checkpoint.load(path, CONFIG, ORIGINS, *network(), CPU)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def interrupted() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_resumed_run_takes_back_what_it_logged_after_its_checkpoint(tmp_path: Path) -> None:
+    later = RECORD.model_copy(update={"epoch": 2})
+    with Events(tmp_path, []) as events:
+        events.record(RECORD)
+        events.record(later.model_copy(update={"loss": 9.0}))
+    with Events(tmp_path, [RECORD]) as events:
+        events.record(later)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [EpochRecord.model_validate_json(line) for line in lines] == [RECORD, later]
+    assert len(list((tmp_path / "events").iterdir())) == 2
+    with Events(tmp_path, []):
+        assert len(list((tmp_path / "events").iterdir())) == 1  # a fresh start leaves nothing of the old one
+
+
+def test_a_folder_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(InvalidValue, match="another run is writing"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,75 @@
+"""Judging: confusion, accuracy, and only among the classes that were learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nonesuch.classifiers import Normalisation
+from nonesuch.errors import InvalidValue
+from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
+from nonesuch_trainer import evaluate
+from nonesuch_trainer.config import Evaluate
+from nonesuch_trainer.evaluate import Judge
+from nonesuch_trainer.provenance import Provenance
+from nonesuch_trainer.source import Facts
+
+CPU = torch.device("cpu")
+
+
+class ReadsThePixel(nn.Module):
+    """Sees the class that the first pixel names; would rather say 9, if it may."""
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        logits = nn.functional.one_hot((x_NCHW[:, 0, 0, 0] * 255).round().long(), 10).float()
+        logits[:, 9] = 2.0
+        return logits
+
+
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> RealImages:
+    """Ten images, one of each class; the one of class 3 looks like class 5."""
+    images = np.zeros((10, 28, 28, 1), np.uint8)
+    images[:, 0, 0, 0] = [0, 1, 2, 5, 4, 5, 6, 7, 8, 9]
+    given = RealImages(images, np.arange(10, dtype=np.int32), FASHION_MNIST_CLASSES, "fashion-mnist/test")
+    monkeypatch.setattr(evaluate, "load_fashion_mnist", lambda split, folder: given)
+    return given
+
+
+def facts(*classes: int, **given: object) -> Facts:
+    defaults = {"image_shape": (28, 28, 1), "class_names": FASHION_MNIST_CLASSES}
+    return Facts(classes=classes, provenance=Provenance(classifier="none"), **{**defaults, **given})  # type: ignore[arg-type]
+
+
+def test_classes_that_were_not_learned_are_neither_shown_nor_answered(real: RealImages) -> None:
+    judge = Judge.load(Evaluate(), facts(1, 3, 5), CPU)
+    evaluation = judge.evaluate(ReadsThePixel(), Normalisation(mean=(0.0,), std=(1.0,)))
+    assert judge.name == "3 images of fashion-mnist/test"
+    assert evaluation.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert evaluation.accuracy == pytest.approx(2 / 3)
+    assert evaluation.per_class == {1: 1.0, 3: 0.0, 5: 1.0}
+
+
+def test_with_every_class_the_favourite_wins(real: RealImages) -> None:
+    evaluation = Judge.load(Evaluate(), facts(*range(10)), CPU).evaluate(
+        ReadsThePixel(), Normalisation(mean=(0.0,), std=(1.0,))
+    )
+    assert evaluation.accuracy == 0.1
+
+
+def test_judging_leaves_the_model_as_it_was(real: RealImages) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10)).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    Judge.load(Evaluate(), facts(*range(10)), CPU).evaluate(model, Normalisation())
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("given", [{"image_shape": (32, 32, 3)}, {"class_names": ("ant", "bee")}])
+def test_images_that_do_not_belong_together_are_refused(
+    real: RealImages, given: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidValue, match=r"fashion-mnist/test.*cannot judge"):
+        Judge.load(Evaluate(), facts(0, 1, **given), CPU)

@@ -1,0 +1,109 @@
+"""The laws of the resident dataset: exactly as many rows go as come, class by class, and the rest stays as it was."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nonesuch.errors import InvalidValue
+from nonesuch_trainer.resident import LabelledImages, ResidentDataset
+from nonesuch_trainer.seeds import numpy_rng
+
+CPU = torch.device("cpu")
+
+
+def some(n: int, classes: int, *, seed: int, brightness: int = 0) -> LabelledImages:
+    """Images as a balanced order brings them: index i is of class i modulo the number of classes."""
+    indices = np.arange(n)
+    images = np.broadcast_to((indices % 100 + brightness).astype(np.uint8)[:, None, None, None], (n, 2, 2, 1))
+    return LabelledImages(images.copy(), (indices % classes).astype(np.int32), np.full(n, seed), indices)
+
+
+def resident(n: int, classes: int) -> ResidentDataset:
+    return ResidentDataset.of(some(n, classes, seed=1), CPU)
+
+
+@given(
+    n=st.integers(2, 60),
+    classes=st.integers(1, 7),
+    r=st.floats(0, 1),
+    rounds=st.integers(1, 3),
+    victims=st.sampled_from(["random", "oldest"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_replacement_is_exact_and_keeps_the_balance(n: int, classes: int, r: float, rounds: int, victims: str) -> None:
+    dataset = resident(n, classes)
+    balance = torch.bincount(dataset.labels, minlength=classes)
+    for birth in range(1, rounds + 1):
+        before = {name: getattr(dataset, name).clone() for name in ("images", "labels", "births", "seeds", "indices")}
+        fresh = some(round(r * n), classes, seed=100 + birth, brightness=100)
+        rows = dataset.replace(fresh, birth=birth, victims=victims, rng=numpy_rng(0, "victims", birth))  # type: ignore[arg-type]
+
+        assert len(rows) == len(set(rows.tolist())) == len(fresh)
+        assert int((dataset.births == birth).sum()) == len(fresh)
+        assert torch.equal(dataset.labels, before["labels"])
+        assert torch.equal(torch.bincount(dataset.labels, minlength=classes), balance)
+        assert np.array_equal(dataset.labels[rows], fresh.labels)
+        assert np.array_equal(dataset.images[rows], fresh.images)
+        assert np.array_equal(dataset.indices[rows], fresh.indices)
+        assert (dataset.seeds[rows] == 100 + birth).all()
+        survivors = np.setdiff1d(np.arange(n), rows)
+        for name, values in before.items():
+            assert torch.equal(getattr(dataset, name)[survivors], values[survivors])
+
+
+@given(n=st.integers(4, 40), classes=st.integers(1, 4), k=st.integers(1, 40))
+@settings(deadline=None)
+def test_oldest_first_takes_no_row_that_is_younger_than_a_survivor(n: int, classes: int, k: int) -> None:
+    dataset = resident(n, classes)
+    for birth in (1, 2, 3):
+        ages = dataset.births.clone()
+        fresh = some(min(k, n), classes, seed=birth)
+        rows = dataset.replace(fresh, birth=birth, victims="oldest", rng=numpy_rng(0, "victims", birth))
+        for label in range(classes):
+            of_class = np.flatnonzero(dataset.labels == label)
+            gone, kept = np.intersect1d(of_class, rows), np.setdiff1d(of_class, rows)
+            assert not len(gone) or not len(kept) or ages[gone].max() <= ages[kept].min()
+
+
+def test_replacement_is_a_function_of_its_key() -> None:
+    def replaced(*where: int) -> list[int]:
+        rng = numpy_rng(5, "victims", *where)
+        rows = resident(40, 4).replace(some(20, 4, seed=2), birth=1, victims="random", rng=rng)
+        return rows.tolist()  # type: ignore[no-any-return]
+
+    assert replaced(3) == replaced(3)
+    assert replaced(3) != replaced(4)
+
+
+def test_everything_can_be_replaced_and_nothing_can() -> None:
+    dataset = resident(10, 3)
+    assert len(dataset.replace(some(0, 3, seed=2), birth=1, victims="random", rng=numpy_rng(0, "victims"))) == 0
+    dataset.replace(some(10, 3, seed=3), birth=2, victims="random", rng=numpy_rng(0, "victims"))
+    assert (dataset.seeds == 3).all()
+
+
+def test_more_of_a_class_than_there_are_is_refused() -> None:
+    fresh = some(9, 2, seed=2)
+    with pytest.raises(InvalidValue, match="5 fresh images of class 0 cannot replace the 2"):
+        resident(6, 3).replace(fresh, birth=1, victims="random", rng=numpy_rng(0, "victims"))
+
+
+@pytest.mark.parametrize(("n", "batch", "steps"), [(10, 4, 3), (8, 4, 2), (9, 4, 2), (3, 8, 1)])
+def test_an_epoch_shows_every_row_once(n: int, batch: int, steps: int) -> None:
+    dataset = resident(n, 2)
+    batches = list(dataset.batches(3, seed=0, batch_size=batch))
+    rows = torch.cat(batches)
+    assert len(batches) == dataset.steps(batch) == steps
+    assert len(rows) == n - (n % batch == 1)  # a single row left over is left out
+    assert len(rows.unique()) == len(rows)
+
+
+def test_batches_are_a_function_of_seed_and_epoch() -> None:
+    def rows(epoch: int, seed: int) -> list[int]:
+        return torch.cat(list(resident(30, 3).batches(epoch, seed, 8))).tolist()
+
+    assert rows(1, 0) == rows(1, 0)
+    assert rows(1, 0) != rows(2, 0)
+    assert rows(1, 0) != rows(1, 1)

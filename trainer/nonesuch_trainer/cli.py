@@ -1,0 +1,33 @@
+"""`nonesuch train`: train a classifier as a config says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML file, such as trainer/configs/smoothing.toml.")],
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on from the run's checkpoint, or start over without it.")
+    ] = True,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting: dataset.size=2000, for example.")
+    ] = None,
+    redis: Annotated[str | None, typer.Option(help="Where the service is; NONESUCH_REDIS_URL if left out.")] = None,
+) -> None:
+    """Train a classifier on images that do not exist, and judge it on real ones."""
+    from nonesuch.config import RedisSettings
+    from nonesuch.link import Link
+    from nonesuch.process import ensure_allocator
+    from nonesuch_trainer.config import load
+    from nonesuch_trainer.loop import train as run
+
+    ensure_allocator()
+    wanted = load(config, set_ or ())
+    settings = RedisSettings.from_env()
+    if redis is not None:
+        settings = RedisSettings.model_validate({**settings.model_dump(), "url": redis})
+    with Link(settings) as link:
+        result = run(wanted, link, resume=resume)
+    typer.echo(f"{100 * result.evaluation.accuracy:.2f} % on {result.provenance.judged_on}; more in {result.folder}")

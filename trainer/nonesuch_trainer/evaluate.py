@@ -1,0 +1,93 @@
+"""Judging a classifier on real images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nonesuch.classifiers import Normalisation, input_tensor
+from nonesuch.errors import InvalidValue
+from nonesuch.realdata import load_fashion_mnist
+from nonesuch_trainer.config import Evaluate
+from nonesuch_trainer.source import Facts
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How a classifier did on M images of K' classes."""
+
+    classes: tuple[int, ...]
+    """The K' labels that were told apart."""
+    confusion: NDArray[np.int64]
+    """(K', K') images by true class (row) and predicted class (column), in the order of `classes`"""
+
+    @property
+    def accuracy(self) -> float:
+        """Top-1, in [0, 1]."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def per_class(self) -> dict[int, float]:
+        """Top-1 in [0, 1] by label; a class without images is left out."""
+        totals = self.confusion.sum(axis=1)
+        return {
+            label: float(self.confusion[i, i] / total)
+            for i, (label, total) in enumerate(zip(self.classes, totals, strict=True))
+            if total
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Real images on the device, and the classes that are told apart."""
+
+    name: str
+    """What they are, and how many."""
+    images: Tensor
+    """(M, H, W, C) uint8"""
+    labels: Tensor
+    """(M,) int64"""
+    classes: tuple[int, ...]
+
+    @classmethod
+    def load(cls, config: Evaluate, facts: Facts, device: torch.device) -> "Judge":
+        """The images of the config's split that belong to `classes`.
+
+        Raises:
+            DataNotFound: the images are not there.
+            InvalidValue: they have another shape, or other classes, than the images that are learned from.
+        """
+        real = load_fashion_mnist(config.split, config.folder)
+        if real.images.shape[1:] != facts.image_shape or real.class_names != facts.class_names:
+            raise InvalidValue(
+                f"{real.name}, {real.images.shape[1:]} of {', '.join(real.class_names[:3])}, …, cannot judge what "
+                f"learns from {facts.image_shape} of {', '.join(facts.class_names[:3])}, …: choose a generator of the "
+                "same images, or other images in [evaluate]"
+            )
+        rows = np.flatnonzero(np.isin(real.labels, facts.classes))
+        return cls(
+            name=f"{len(rows):,} images of {real.name}",
+            images=torch.from_numpy(real.images[rows]).to(device),
+            labels=torch.from_numpy(real.labels[rows]).long().to(device),
+            classes=facts.classes,
+        )
+
+    def evaluate(self, model: nn.Module, normalisation: Normalisation) -> Evaluation:
+        """Judge a model, in eval mode for the while. Blocks until it is done."""
+        chosen = torch.tensor(self.classes, device=self.labels.device)  # (K',)
+        place = torch.full((int(chosen.max()) + 1,), -1, device=chosen.device)  # label → its place in `classes`
+        place[chosen] = torch.arange(len(chosen), device=chosen.device)
+        confusion = torch.zeros(len(chosen) ** 2, dtype=torch.int64)
+        was_training = model.training
+        model.eval()
+        with torch.inference_mode():
+            for x, y in zip(torch.split(self.images, _BATCH), torch.split(self.labels, _BATCH), strict=True):
+                logits = model(input_tensor(x, normalisation))[:, chosen]  # (B, K')
+                cells = place[y] * len(chosen) + logits.argmax(dim=1)  # (B,)
+                confusion += torch.bincount(cells.cpu(), minlength=len(confusion))
+        model.train(was_training)
+        return Evaluation(self.classes, confusion.view(len(chosen), len(chosen)).numpy())

@@ -1,0 +1,101 @@
+"""The run's log for machines: `metrics.jsonl` (a line for each epoch) and TensorBoard's event files in `events/`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+
+from nonesuch.model import Frozen
+from nonesuch_trainer.files import write_atomically
+
+
+class EpochRecord(Frozen):
+    """What one epoch did. Times are in seconds, accuracies and losses of the images as they were shown."""
+
+    epoch: int
+    """Epochs that are trained, this one included: also the version of its snapshot."""
+    step: int
+    """Optimiser steps so far."""
+    learning_rate: float
+    """At the epoch's last step."""
+    loss: float
+    """Mean cross-entropy over the epoch."""
+    train_accuracy: float
+    """In [0, 1], in train mode, over the epoch."""
+    accuracy: float | None = None
+    """In [0, 1], on the real images that judge; None in an epoch that was not judged."""
+    ordered: int = 0
+    """Fresh images that were ordered."""
+    replaced: int = 0
+    """Images that were replaced after the epoch."""
+    r: float = 0.0
+    """The fraction that they were of the dataset: what was achieved, whatever was asked for."""
+    age: int | None = None
+    """Of the oldest batch that came in: this epoch's snapshot version less the one that it was aimed at."""
+    train_s: float
+    evaluate_s: float = 0.0
+    mint_s: float = 0.0
+    """From placing the order to its last batch."""
+    wait_s: float = 0.0
+    """For which the trainer had nothing to do but wait for batches."""
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        judged = "" if self.accuracy is None else f", real {100 * self.accuracy:.2f} %"
+        came = f", r {self.r:.3f} age {self.age} (waited {self.wait_s:.1f} s)" if self.ordered else ""
+        return (
+            f"epoch {self.epoch}: loss {self.loss:.4f}, train {100 * self.train_accuracy:.2f} %{judged}{came}, "
+            f"{self.train_s:.1f} s"
+        )
+
+
+class Events:
+    """Writes the records of a run; one that resumes takes back what it had written after its checkpoint.
+
+    Args:
+        folder: the run's.
+        history: the records up to the checkpoint that the run goes on from.
+    """
+
+    def __init__(self, folder: Path, history: Sequence[EpochRecord]) -> None:
+        self._lines = folder / "metrics.jsonl"
+        write_atomically(self._lines, "".join(f"{r.model_dump_json()}\n" for r in history).encode())
+        if not history:
+            for old in (folder / "events").glob("events.out.tfevents.*"):
+                old.unlink()
+        done = history[-1].epoch if history else 0
+        self._board = SummaryWriter(str(folder / "events"), purge_step=done + 1)
+
+    def record(self, record: EpochRecord) -> None:
+        """Add an epoch."""
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(f"{record.model_dump_json()}\n")
+        for name, value in record.model_dump(exclude={"epoch"}).items():
+            if value is not None:
+                self._board.add_scalar(_BOARD.get(name, name), value, record.epoch)
+        self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._board.close()
+
+
+_BOARD = {
+    "loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "learning_rate": "train/learning_rate",
+    "accuracy": "real/accuracy",
+    "ordered": "dataset/ordered",
+    "replaced": "dataset/replaced",
+    "r": "dataset/r",
+    "age": "dataset/age",
+    "train_s": "seconds/train",
+    "evaluate_s": "seconds/evaluate",
+    "mint_s": "seconds/mint",
+    "wait_s": "seconds/wait",
+}

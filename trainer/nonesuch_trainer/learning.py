@@ -1,0 +1,99 @@
+"""One epoch of learning: every image of the resident dataset once.
+
+Legend: B images of a batch, H×W pixels, C channels, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nonesuch.classifiers import build, input_tensor
+from nonesuch.errors import InvalidValue
+from nonesuch_trainer.augment import augment
+from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.optim import learning_rate
+from nonesuch_trainer.resident import ResidentDataset
+from nonesuch_trainer.seeds import key, torch_rng
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What an epoch of learning shows: the fields of `EpochRecord` of the same names."""
+
+    step: int
+    learning_rate: float
+    loss: float
+    train_accuracy: float
+    train_s: float
+
+
+def make_classifier(
+    config: TrainConfig, image_shape: tuple[int, int, int], classes: int, device: torch.device
+) -> nn.Module:
+    """The run's classifier with the weights that its seed starts it with. Leaves torch's random numbers as they are."""
+    height, _, channels = image_shape
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(key(config.seed, "weights"))
+        model = build(config.classifier, in_channels=channels, classes=classes, image_size=height)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device)
+
+
+def learn(
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    resident: ResidentDataset,
+    config: TrainConfig,
+    epoch: int,
+    between: Callable[[int, int], None],
+) -> Learned:
+    """Train a model in place for the epoch counted from 0.
+
+    Args:
+        between: called after every step with the steps that are done of the epoch's; what it raises ends the epoch.
+
+    Raises:
+        InvalidValue: the loss is not finite.
+    """
+    started = time.monotonic()
+    device = resident.images.device
+    rng = torch_rng(config.seed, "augment", epoch)
+    steps = resident.steps(config.batch_size)
+    rate = 0.0
+    total = torch.zeros(3, device=device)  # loss, correct, images: summed on the device, read once
+    model.train()
+    for i, rows in enumerate(resident.batches(epoch, config.seed, config.batch_size)):  # (B,)
+        images = augment(resident.images[rows], config.augment, rng)  # (B, H, W, C) uint8
+        x = input_tensor(images, config.normalisation)  # (B, C, H, W)
+        y = resident.labels[rows]  # (B,)
+
+        rate = learning_rate(config.optimiser, epoch * steps + i, steps_per_epoch=steps, epochs=config.epochs)
+        optimiser.param_groups[0]["lr"] = rate
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = model(x)  # (B, K)
+        loss = F.cross_entropy(logits.float(), y)
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+
+        correct = (logits.argmax(dim=1) == y).sum()
+        total += torch.stack([loss.detach() * len(rows), correct.float(), total.new_tensor(len(rows))])
+        between(i + 1, steps)
+    loss_sum, correct_sum, seen = total.tolist()
+    if not math.isfinite(loss_sum):
+        raise InvalidValue(
+            f"the loss of epoch {epoch + 1} is {loss_sum}: lower optimiser.lr ({config.optimiser.lr}), or warm up",
+            field="optimiser.lr",
+        )
+    return Learned(
+        step=(epoch + 1) * steps,
+        learning_rate=rate,
+        loss=loss_sum / seen,
+        train_accuracy=correct_sum / seen,
+        train_s=time.monotonic() - started,
+    )

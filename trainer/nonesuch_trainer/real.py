@@ -1,0 +1,72 @@
+"""Real images for a dataset: the reference that minted ones are compared with."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonesuch.errors import InvalidValue
+from nonesuch.realdata import RealImages, load_fashion_mnist
+from nonesuch_trainer.config import Real, TrainConfig
+from nonesuch_trainer.provenance import Provenance
+from nonesuch_trainer.resident import LabelledImages
+from nonesuch_trainer.seeds import numpy_rng
+from nonesuch_trainer.source import Facts, OnProgress
+
+
+def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """`size` rows, ascending, drawn without replacement; classes have as many each, to within one.
+
+    Raises `InvalidValue` when a class has too few.
+    """
+    classes = np.unique(labels)
+    chosen = []
+    for turn, label in enumerate(classes):
+        wanted = size // len(classes) + (turn < size % len(classes))
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < wanted:
+            raise InvalidValue(
+                f"{size} images in balance take {wanted} of class {label}, which has {len(rows)}: "
+                f"dataset.size can be {len(classes) * min(np.bincount(labels)[classes])} at most"
+            )
+        chosen.append(rng.permutation(rows)[:wanted])
+    return np.sort(np.concatenate(chosen))
+
+
+class RealSource:
+    """A `Source` that holds a balanced subset of real images. Raises what `load_fashion_mnist` raises."""
+
+    smoothing = None
+
+    def __init__(self, config: TrainConfig) -> None:
+        assert isinstance(config.dataset, Real)
+        real = load_fashion_mnist(config.dataset.split, config.dataset.folder)
+        rows = balanced_rows(real.labels, config.dataset.size, numpy_rng(config.seed, "subset"))
+        self._first = LabelledImages(
+            images=real.images[rows],
+            labels=real.labels[rows],
+            seeds=np.zeros(len(rows), np.int64),
+            indices=rows.astype(np.int64),
+        )
+        self.facts = Facts(
+            image_shape=_shape(real),
+            class_names=real.class_names,
+            classes=tuple(np.unique(self._first.labels).tolist()),
+            provenance=Provenance(
+                classifier="labelled", through=(f"{len(rows):,} of the {len(real):,} images of {real.name}",)
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing was asked of anybody."""
+
+    def first(self, on_progress: OnProgress) -> LabelledImages:
+        return self._first
+
+
+def _shape(real: RealImages) -> tuple[int, int, int]:
+    _, h, w, c = real.images.shape
+    return h, w, c

@@ -1,0 +1,91 @@
+"""Where a run's images come from: the service (`minting.MintedSource`) or a folder (`real.RealSource`)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, Self
+
+from torch import nn
+
+from nonesuch_trainer.provenance import Provenance
+from nonesuch_trainer.resident import LabelledImages, Victims
+
+OnProgress = Callable[[int, int], None]
+"""Told how many images have come, and of how many."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for every image of a source."""
+
+    image_shape: tuple[int, int, int]
+    """(H, W, C)"""
+    class_names: tuple[str, ...]
+    """By label; the classifier has an output for each."""
+    classes: tuple[int, ...]
+    """The labels that occur."""
+    provenance: Provenance
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of each generator, by id: a run is not resumed with others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """What came for one epoch."""
+
+    images: LabelledImages
+    ordered: int
+    """Images that were asked for."""
+    age: int | None
+    """Of the oldest batch: the trainer's snapshot version less the one that it was aimed at; None if no batch came."""
+    mint_s: float
+    """From placing the order to its last batch."""
+    wait_s: float
+    """For which the trainer had nothing else to do."""
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The fields of `EpochRecord` of the same names."""
+        return {
+            "ordered": self.ordered,
+            "replaced": len(self.images),
+            "age": self.age,
+            "mint_s": self.mint_s,
+            "wait_s": self.wait_s,
+        }
+
+
+class Smoothing(Protocol):
+    """A source that goes on giving: dataset smoothing (Besnier et al. 2019, Alg. 2)."""
+
+    staleness: Literal[0, 1]
+    victims: Victims
+
+    def publish(self, model: nn.Module, *, epoch: int, step: int) -> None:
+        """Make the model known to those who choose the images: its version is the number of epochs that are trained."""
+
+    def order(self, birth: int, version: int) -> None:
+        """Ask for the images that are fresh in epoch `birth`, aimed at snapshot `version`. Does not wait for them."""
+
+    def poll(self) -> None:
+        """Take in what has come. Does not wait."""
+
+    def collect(self, version: int, on_progress: OnProgress) -> Fresh:
+        """What was ordered last. Blocks until it is complete, or late by the run's policy. `version` is today's."""
+
+
+class Source(Protocol):
+    """Images for one run. A context: leaving it withdraws whatever was asked for and has not come."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def smoothing(self) -> Smoothing | None:
+        """How the dataset is renewed; None if it is fixed."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def first(self, on_progress: OnProgress) -> LabelledImages:
+        """The dataset that the first epoch learns from. Blocks until it is complete."""

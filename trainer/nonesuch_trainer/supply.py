@@ -1,0 +1,161 @@
+"""The trainer's border with the service: one ring, the orders of one epoch at a time, the last snapshots.
+
+    collect   waits for: a batch, the end of an order ── unblocked by: a commit, the end, the late policy, a stop
+    poll      waits for nothing (it is called between training steps)
+    others    wait for: Redis, workers ───────────────── unblocked by: their return, the end of patience, a stop
+
+What a Redis that was restarted has forgotten is put back from here: ring, snapshots, orders less the tickets that came.
+A batch that was on its way when a connection broke is unread again once the ring is reopened. So a batch may come
+twice, and the intake drops the second.
+"""
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from functools import partial
+
+from nonesuch.catalog import read_catalog
+from nonesuch.errors import NonesuchError, TakeTimeout, Unreachable
+from nonesuch.link import Op
+from nonesuch.orders import cancel, place
+from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take, touch_ring
+from nonesuch.snapshots import SnapshotHeader, publish
+from nonesuch_trainer.config import Skip, Wait
+from nonesuch_trainer.intake import Intake
+from nonesuch_trainer.patience import PASSING, SAY_S, Patience
+from nonesuch_trainer.source import OnProgress
+from nonesuch_trainer.stopping import check
+
+SLICE_S = 0.5
+"""How long a stop has to wait for a blocked take at most."""
+POLL_S = 0.05
+"""Between two looks into the ring while an epoch trains."""
+
+
+class Supply:
+    """A run's ring and what goes through it. Every method but `close` raises what `Patience.run` raises."""
+
+    def __init__(self, patience: Patience, ring: RingSpec, stop: threading.Event) -> None:
+        self._patience, self._link, self._keys = patience, patience.link, patience.link.keys
+        self._ring = ring
+        self._stop = stop
+        self._published: deque[tuple[SnapshotHeader, bytes]] = deque(maxlen=2)  # an open order aims at one of them
+        self._intake: Intake | None = None
+        self._next_poll = 0.0
+
+    def open(self) -> None:
+        """Open the ring, empty. What this run has left in it when it was killed is dropped: it is minted again."""
+        if self._patience.run(partial(close_ring, self._keys, self._ring.name)):
+            self._patience.say(f"dropped ring {self._ring.name!r}, which a killed run had left")
+        self._patience.run(partial(open_ring, self._keys, self._ring))
+
+    def publish(self, header: SnapshotHeader, payload: bytes) -> None:
+        """Publish a snapshot on the run's channel. Raises `InvalidSnapshot` unless its version is the highest."""
+        self._published.append((header, payload))
+        self._patience.run(partial(self._publish, header, payload), self._restore)
+
+    def place(self, intake: Intake) -> None:
+        """Place an intake's orders; from now on it gets their batches. Raises what `orders.place` raises."""
+        self._intake = intake
+        for order in intake.orders:
+            self._patience.run(partial(place, self._keys, order), self._restore)
+
+    def poll(self) -> None:
+        """Take what is there, so that the workers go on. Trouble that may pass is left to `collect`.
+
+        Raises `OrderFailed`, `IntegrityError`.
+        """
+        intake = self._intake
+        if intake is None or time.monotonic() < self._next_poll:
+            return
+        self._next_poll = time.monotonic() + POLL_S
+        try:
+            self._drain(intake)
+        except PASSING as trouble:
+            try:
+                self._restore(trouble)
+            except PASSING as still:
+                self._patience.say(f"training goes on without the service: {still}")
+                self._next_poll = time.monotonic() + SAY_S  # to ask a host that is down takes seconds
+
+    def collect(self, late: Wait | Skip, on_progress: OnProgress) -> None:
+        """Take batches until the intake's orders have ended; with `Skip`, until its patience is over.
+
+        Raises:
+            OrderFailed: an order ended without all of its tickets.
+            IntegrityError: a batch is not what was ordered.
+            TakeTimeout: nothing at all came for as long as `Wait` has patience.
+        """
+        intake = self._intake
+        assert intake is not None, "place comes first"
+        started = time.monotonic()
+        next_line = started + SAY_S
+        while intake.open:
+            check(self._stop)
+            now = time.monotonic()
+            quiet = now - max(started, intake.last_at)
+            left = started + late.patience_s - now if isinstance(late, Skip) else SLICE_S
+            if left <= 0:
+                self._withdraw(intake)
+                break
+            if isinstance(late, Wait) and quiet >= late.patience_s:
+                raise TakeTimeout(
+                    f"no batch came for {quiet:.0f} s, {self._progress(intake)}: see what the workers say, or raise "
+                    "dataset.late.patience_s"
+                )
+            if now >= next_line and quiet >= SAY_S:
+                self._patience.say(f"no batch came for {quiet:.0f} s, {self._progress(intake)}")
+                next_line = now + SAY_S
+            with suppress(TakeTimeout):
+                self._patience.run(partial(self._take_one, intake, min(left, SLICE_S)), self._restore)
+                on_progress(intake.received, intake.wanted)
+        self._intake = None
+
+    def close(self) -> None:
+        """Close the ring: its orders and snapshots go with it. Does not wait for a Redis that is away."""
+        try:
+            self._link.run(close_ring(self._keys, self._ring.name))
+        except Unreachable as error:
+            self._patience.say(f"ring {self._ring.name!r} is left to expire: {error}")
+
+    def _publish(self, header: SnapshotHeader, payload: bytes) -> Op[None]:
+        yield from touch_ring(self._keys, self._ring)  # a Redis that was restarted has to get the versions in order
+        yield from publish(self._keys, header, payload)
+
+    def _take_one(self, intake: Intake, timeout_s: float) -> Op[None]:
+        entry = yield from take(self._keys, self._ring, timeout_s=timeout_s)
+        if isinstance(entry, Delivery):
+            intake.add(entry)
+        else:
+            intake.end(entry)
+        yield from release(self._keys, self._ring, entry)
+
+    def _drain(self, intake: Intake) -> None:
+        """Take what is in the ring."""
+        with suppress(TakeTimeout):
+            while intake.open:
+                self._link.run(self._take_one(intake, 0.0))
+
+    def _withdraw(self, intake: Intake) -> None:
+        """Cancel what has not come; what lies in the ring by now is still taken in."""
+        orders = intake.withdraw()
+        for order in orders:
+            self._patience.run(partial(cancel, self._keys, order.id))
+        with suppress(*PASSING):
+            self._drain(intake)
+
+    def _progress(self, intake: Intake) -> str:
+        came = sum(len(tickets) for tickets in intake.tickets.values())
+        workers = len(self._patience.run(partial(read_catalog, self._keys)).workers)
+        wanted = sum(order.tickets for order in intake.orders)
+        return f"{came} of {wanted} tickets of {intake.orders[0].id} are here, {workers} workers are connected"
+
+    def _restore(self, trouble: NonesuchError) -> None:
+        """Put back what Redis may have forgotten; what it has not forgotten stays as it is."""
+        self._link.run(open_ring(self._keys, self._ring))
+        for header, payload in self._published:
+            self._link.run(publish(self._keys, header, payload))
+        if self._intake is not None:
+            for order in self._intake.open:
+                self._link.run(place(self._keys, order, done=sorted(self._intake.tickets[order.id])))
