@@ -78,8 +78,9 @@ def _command(call: Call, *, by_hash: bool) -> tuple[Any, ...]:
 def _translate(error: Exception, settings: RedisSettings) -> NonesuchError:
     if isinstance(error, OutOfMemoryError):
         return Busy("Redis has no memory left (maxmemory): use smaller rings, or give it more")
+    why = str(error).rstrip(".")
     return Unreachable(
-        f"no answer from Redis at {settings.safe_url}: {str(error).rstrip(".")}. Is it running? Set NONESUCH_REDIS_URL, "
+        f"no answer from Redis at {settings.safe_url}: {why}. Is it running? Set NONESUCH_REDIS_URL, "
         "or start everything on this machine with `nonesuch up`"
     )
 
