@@ -3,9 +3,9 @@
     python benchmarks/minting.py [--generator fashion-mnist] [--images 4096]
 
 Peer: the same generator in this process, called on batches of the same size with latents from `torch.randn`; its
-images become uint8 and go nowhere: no Redis, no Arrow, no other process. Ours: a worker's thread and a consumer's, with a
-private Redis between them. Both run in this process, in turns; the medians of the rounds are compared. The ratio is the
-share of the generator's speed that reaches a consumer.
+images become uint8 and go nowhere: no Redis, no Arrow, no other process. Ours: a worker's thread and a consumer's, with
+a private Redis between them. Both run in this process, in turns; the medians of the rounds are compared. The ratio is
+the share of the generator's speed that reaches a consumer.
 """
 
 import argparse

@@ -208,7 +208,10 @@ def test_an_unmakeable_ticket_ends_its_order(service: Link) -> None:
     [
         ({"generators": ("nobody",)}, "no worker hosts a generator 'nobody'; hosted now: fake, flat"),
         ({"strategy": "magic"}, "unknown strategy 'magic': the workers know mined, random"),
-        ({"params": {"sigma": -1}}, "strategy 'random': sigma -1 cannot be used: -1 is less than or equal to the minimum of 0"),
+        (
+            {"params": {"sigma": -1}},
+            "strategy 'random': sigma -1 cannot be used: -1 is less than or equal to the minimum of 0",
+        ),
         ({"params": {"sigma": 3.0}}, "sigma 3.0 is beyond what generator 'fake' allows"),
         ({"labels": {"kind": "balanced", "classes": [7]}}, "class 7 is unknown"),
         ({"strategy": "mined"}, "needs a snapshot"),

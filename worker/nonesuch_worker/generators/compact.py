@@ -37,10 +37,10 @@ class CompactConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.image_size % 2**self.stages:
+        if self.image_size % self.upscaling:
             raise ValueError(
                 f"image_size {self.image_size} cannot be reached by doubling {self.stages} times "
-                f"({len(self.widths)} widths): use a multiple of {2**self.stages}, or fewer widths"
+                f"({len(self.widths)} widths): use a multiple of {self.upscaling}, or fewer widths"
             )
         if self.z_dim % len(self.widths):
             raise ValueError(
@@ -57,9 +57,14 @@ class CompactConfig(BaseModel):
         return len(self.widths) - 1
 
     @property
+    def upscaling(self) -> int:
+        """The image's side over that of the input layer."""
+        return 1 << self.stages
+
+    @property
     def base_size(self) -> int:
         """The side, in px, that the input layer makes."""
-        return self.image_size // 2**self.stages
+        return self.image_size // self.upscaling
 
     @property
     def chunk_dim(self) -> int:
@@ -95,7 +100,7 @@ class UpBlock(nn.Module):
         self.skip = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x_NCHW: Tensor, condition: Tensor) -> Tensor:
-        h = F.relu(self.norm1(x_NCHW, condition))
+        h: Tensor = F.relu(self.norm1(x_NCHW, condition))
         h = self.conv1(F.interpolate(h, scale_factor=2.0, mode="nearest"))  # (B, width_out, 2H, 2W)
         h = self.conv2(F.relu(self.norm2(h, condition)))
         # A 1x1 convolution and nearest upsampling commute: convolve the small image.

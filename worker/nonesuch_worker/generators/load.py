@@ -69,9 +69,7 @@ def _look_up(source: str) -> tuple[str, str]:
 
 
 def _family_of(card: Path) -> str:
-    """A card's `family`, or the one in its `format`: nonesuch-FAMILY-VERSION."""
     try:
-        content = json.loads(card.read_bytes())
-        return str(content["family"] if "family" in content else content["format"].split("-")[1])
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return str(json.loads(card.read_bytes())["family"])
+    except (ValueError, LookupError, TypeError) as error:
         raise InvalidValue(f"{card} must be a JSON object that names its 'family': {error!r}") from None

@@ -7,6 +7,7 @@ the same weights, bit for bit, as never having stopped, on the same number of th
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,20 +32,21 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    iteration: int,
-    config: PretrainConfig,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, torch.optim.Optimizer],
-) -> None:
+@dataclass(frozen=True)
+class TrainingState:
+    """What a run changes as it goes, by the names that prefix its tensors in a checkpoint."""
+
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+
+def save_checkpoint(path: Path, state: TrainingState, *, iteration: int, config: PretrainConfig) -> None:
     """Write networks and optimiser states after `iteration` iterations."""
     tensors: dict[str, Tensor] = {}
-    for name, network in networks.items():
+    for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
             tensors[f"{name}/{key}"] = tensor.contiguous()
-    for name, optimizer in optimizers.items():
+    for name, optimizer in state.optimizers.items():
         for index, values in optimizer.state_dict()["state"].items():
             for key, tensor in values.items():
                 tensors[f"{name}/{index}/{key}"] = tensor.contiguous()
@@ -52,14 +54,8 @@ def save_checkpoint(
     write_atomically(path, save(tensors, metadata=header))
 
 
-def load_checkpoint(
-    path: Path,
-    *,
-    config: PretrainConfig,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, torch.optim.Optimizer],
-) -> int:
-    """Put a checkpoint into networks and optimisers, and return how many iterations it has done.
+def load_checkpoint(path: Path, state: TrainingState, *, config: PretrainConfig) -> int:
+    """Put a checkpoint into `state`, and return how many iterations it has done.
 
     Raises:
         IntegrityError: the file is not a whole checkpoint of this format, or its tensors do not fit the networks.
@@ -70,9 +66,9 @@ def load_checkpoint(
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"checkpoint {path} cannot be read ({error}): remove it, or start with --no-resume") from error
+        raise IntegrityError(f"checkpoint {path} cannot be read ({error}): remove it or use --no-resume") from error
     if header.get("format") != _FORMAT:
-        raise IntegrityError(f"{path} is not a checkpoint of format {_FORMAT}: remove it, or start with --no-resume")
+        raise IntegrityError(f"{path} is not a checkpoint of format {_FORMAT}: remove it or use --no-resume")
     differing = config.resumes(PretrainConfig.model_validate(json.loads(header["config"])))
     if differing:
         raise InvalidValue(
@@ -80,16 +76,16 @@ def load_checkpoint(
             "use its config, another --out folder, or --no-resume to start over"
         )
     try:
-        for name, network in networks.items():
+        for name, network in state.networks.items():
             network.load_state_dict(_under(tensors, name))
     except RuntimeError as error:
         raise IntegrityError(f"checkpoint {path} does not fit its config: {error}") from error
-    for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}
+    for name, optimizer in state.optimizers.items():
+        moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in _under(tensors, name).items():
             index, _, slot = key.partition("/")
-            state.setdefault(int(index), {})[slot] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            moments.setdefault(int(index), {})[slot] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(header["iteration"])
 
 

@@ -25,7 +25,7 @@ class PretrainConfig(BaseModel):
     generator: CompactConfig = CompactConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
 
-    iterations: int = Field(default=12_000, ge=1, description="steps of the generator")
+    iterations: int = Field(default=10_000, ge=1, description="steps of the generator")
     batch: int = Field(default=64, ge=2)
     n_dis: int = Field(default=1, ge=1, description="steps of the discriminator for each of the generator's")
     generator_lr: float = Field(default=2e-4, gt=0)

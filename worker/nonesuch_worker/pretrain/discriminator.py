@@ -35,11 +35,12 @@ class DownBlock(nn.Module):
         self.skip = spectral_norm(nn.Conv2d(width_in, width_out, 1))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        h = self.conv1(x_NCHW if self.first else F.relu(x_NCHW))
+        h: Tensor = self.conv1(x_NCHW if self.first else F.relu(x_NCHW))
         h = self.conv2(F.relu(h))
         if self.down:  # a 1x1 convolution and average pooling commute: convolve the small image
             h, x_NCHW = F.avg_pool2d(h, 2), F.avg_pool2d(x_NCHW, 2)
-        return h + self.skip(x_NCHW)
+        skip: Tensor = self.skip(x_NCHW)
+        return h + skip
 
 
 class Discriminator(nn.Module):

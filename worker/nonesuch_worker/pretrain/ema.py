@@ -4,6 +4,8 @@ Averaged weights with the live network's running statistics are a network that n
 anew by forward passes ("standing statistics", Brock et al. 2019, appendix C.1).
 """
 
+from copy import deepcopy
+
 import torch
 from torch import nn
 
@@ -16,17 +18,16 @@ class Ema:
 
     def __init__(self, live: CompactGenerator, decay: float) -> None:
         self.decay = decay
-        self.average = CompactGenerator(live.config).requires_grad_(False).eval()
-        self.average.load_state_dict(live.state_dict())
+        self.average = deepcopy(live).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, live: CompactGenerator, updates: int) -> None:
         """Move towards `live`, after `updates` earlier calls. The decay warms up: min(decay, (1 + n) / (10 + n))."""
         decay = min(self.decay, (1 + updates) / (10 + updates))
-        for mine, theirs in zip(self.average.parameters(), live.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - decay)
-        for mine, theirs in zip(self.average.buffers(), live.buffers(), strict=True):
-            mine.copy_(theirs)
+        for average, weight in zip(self.average.parameters(), live.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
+        for copy, buffer in zip(self.average.buffers(), live.buffers(), strict=True):
+            copy.copy_(buffer)
 
 
 @torch.no_grad()

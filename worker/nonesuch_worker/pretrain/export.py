@@ -7,7 +7,6 @@ weights. It is written last, so a folder with a card is whole.
 import hashlib
 import json
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch.nn.utils import parametrize
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata import RealImages
@@ -37,13 +35,16 @@ def export_generator(
     real: RealImages,
     metrics: Mapping[str, float],
 ) -> Path:
-    """Write the weights (spectral norm folded in) and their card; returns the folder."""
-    plain = _without_spectral_norm(network)
+    """Write the weights of a network in eval mode (spectral norm folded in) and their card; returns the folder."""
+    plain = _plain(network)
     data = save({name: tensor.contiguous() for name, tensor in plain.state_dict().items()})
     height, width, channels = real.images.shape[1:]
     card = {
         "format": _FORMAT,
-        "name": f"compact-{config.data}",
+        "family": "compact",
+        "name": config.data,
+        "description": f"class-conditional BigGAN-style generator, {iterations:,} iterations on {real.name}",
+        "license": "Apache-2.0",
         "architecture": plain.config.model_dump(mode="json"),
         "parameters": sum(parameter.numel() for parameter in plain.parameters()),
         "z_dim": plain.config.z_dim,
@@ -121,11 +122,11 @@ def _faults(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor
     return sorted(faults)
 
 
-def _without_spectral_norm(network: CompactGenerator) -> CompactGenerator:
-    """A copy in eval mode whose normalised weights are plain ones."""
-    copy = deepcopy(network).eval()
-    for module in copy.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-    copy.config = copy.config.model_copy(update={"spectral_norm": False})
-    return copy
+def _plain(network: CompactGenerator) -> CompactGenerator:
+    """The same network in eval mode, with its normalised weights as plain ones."""
+    plain = CompactGenerator(network.config.model_copy(update={"spectral_norm": False})).eval()
+    with torch.no_grad():
+        for key, tensor in plain.state_dict().items():
+            owner, _, leaf = key.rpartition(".")
+            tensor.copy_(getattr(network.get_submodule(owner), leaf))
+    return plain

@@ -8,6 +8,8 @@ It waits for nothing. SIGINT or SIGTERM ends it after the iteration in hand, wit
 """
 
 import logging
+import math
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +17,19 @@ import torch
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
+from nonesuch.process import on_signal
 from nonesuch.realdata import RealImages, load_fashion_mnist
 from nonesuch_worker.generators.compact import CompactGenerator
-from nonesuch_worker.pretrain.checkpoint import load_checkpoint, save_checkpoint
+from nonesuch_worker.pretrain.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator
 from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
-from nonesuch_worker.pretrain.export import export_generator
+from nonesuch_worker.pretrain.export import CARD, export_generator
 from nonesuch_worker.pretrain.grids import save_grid
 from nonesuch_worker.pretrain.losses import discriminator_hinge, generator_hinge
 from nonesuch_worker.pretrain.metrics import spread_ratio
 from nonesuch_worker.pretrain.progress import reporting
 from nonesuch_worker.pretrain.randomness import EpochOrder, Stream, draw_latents, generator_for
-from nonesuch_worker.pretrain.signals import stop_requested
 
 logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
@@ -63,39 +65,36 @@ def train(
         The folder of the final export; or, when the run was stopped before its end, the checkpoint.
 
     Raises:
-        InvalidValue: the images do not fit the config, or the checkpoint belongs to another config.
+        InvalidValue: the images do not fit the config, the checkpoint belongs to another one, or training diverged.
         IntegrityError: the checkpoint is damaged.
     """
     _check_fit(config, real)
     memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
-    with torch.random.fork_rng():
-        torch.manual_seed(generator_for(config.seed, Stream.INIT).initial_seed())
-        generator = CompactGenerator(config.generator)
-        discriminator = Discriminator(
-            config.discriminator, channels=config.generator.channels, classes=config.generator.classes
-        )
-        ema = Ema(generator, config.ema)
-    for network in (generator, discriminator, ema.average):
-        network.to(memory_format=memory_format)
+    generator, discriminator = _networks(config, memory_format)
+    ema = Ema(generator, config.ema)
     g_optimizer = torch.optim.Adam(generator.parameters(), config.generator_lr, config.betas)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), config.discriminator_lr, config.betas)
-    state = {
-        "networks": {"generator": generator, "discriminator": discriminator, "ema": ema.average},
-        "optimizers": {"generator_adam": g_optimizer, "discriminator_adam": d_optimizer},
-    }
+    state = TrainingState(
+        networks={"generator": generator, "discriminator": discriminator, "ema": ema.average},
+        optimizers={"generator_adam": g_optimizer, "discriminator_adam": d_optimizer},
+    )
     checkpoint = out_dir / CHECKPOINT
-    start = load_checkpoint(checkpoint, config=config, **state) if resume and checkpoint.exists() else 0
+    start = load_checkpoint(checkpoint, state, config=config) if resume and checkpoint.exists() else 0
+    folder = out_dir / "exports" / str(start)
+    if start >= config.iterations and not (folder / CARD).is_file():
+        raise InvalidValue(
+            f"checkpoint {checkpoint} has done {start} iterations, no fewer than the {config.iterations} asked for, "
+            "and nothing was exported there: ask for more with --iterations, or use --no-resume to start over"
+        )
     logger.info("pretraining on %s (%d images) from iteration %d", real.name, len(real), start)
 
     images = torch.from_numpy(real.images).permute(0, 3, 1, 2)  # (N, C, H, W) uint8
     labels = torch.from_numpy(real.labels).long()  # (N,)
     order = EpochOrder(len(real), config.batch, config.seed)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16")
-    generator.train()
-    discriminator.train()
-    folder = out_dir / "exports" / str(start)
 
-    with stop_requested() as asked, reporting(start, config.iterations, config.log_every) as reporter:
+    asked = threading.Event()
+    with on_signal(asked.set), reporting(start, config.iterations, config.log_every) as reporter:
         for iteration in range(start, config.iterations):
             g_optimizer.param_groups[0]["lr"], d_optimizer.param_groups[0]["lr"] = config.learning_rates(iteration)
             rng = generator_for(config.seed, Stream.LATENTS, iteration)
@@ -110,7 +109,7 @@ def train(
                     real_scores, fake_scores = discriminator(both_x, torch.cat((labels[rows], y))).chunk(2)
                 d_loss = discriminator_hinge(real_scores, fake_scores)
                 d_optimizer.zero_grad()
-                d_loss.backward()
+                torch.autograd.backward(d_loss)
                 d_optimizer.step()
 
             # The generator answers for the images that the discriminator has just learned from: one forward pass less.
@@ -118,18 +117,23 @@ def train(
             with autocast:
                 g_loss = generator_hinge(discriminator(fake_x, y))
             g_optimizer.zero_grad()
-            g_loss.backward()
+            torch.autograd.backward(g_loss)
             g_optimizer.step()
             discriminator.requires_grad_(True)
 
             ema.update(generator, iteration)
             done = iteration + 1
-            reporter.report(done, g_loss.item(), d_loss.item())
+            losses = (g_loss.item(), d_loss.item())
+            if not all(map(math.isfinite, losses)):
+                raise InvalidValue(f"losses {losses} at iteration {done}: lower the learning rates, or use float32")
+            reporter.report(done, *losses)
 
             last = done == config.iterations
             stop = asked.is_set() or should_stop(done)
             if last or done % config.grid_every == 0 or done % config.export_every == 0:
-                _recompute(ema, config)
+                recompute_statistics(
+                    ema.average, batches=config.standing_batches, batch=config.standing_batch, seed=config.seed
+                )
                 save_grid(ema.average, out_dir / "grids" / f"{done:06d}.png", seed=config.seed)
             if last or done % config.export_every == 0:
                 folder = out_dir / "exports" / str(done)
@@ -137,17 +141,25 @@ def train(
                 export_generator(ema.average, folder, config=config, iterations=done, real=real, metrics=metrics)
                 logger.info("exported %s, spread ratio %.3f", folder, metrics["spread_ratio"])
             if last or stop or done % config.checkpoint_every == 0:
-                save_checkpoint(checkpoint, iteration=done, config=config, **state)
+                save_checkpoint(checkpoint, state, iteration=done, config=config)
             if stop and not last:
                 logger.info("stopped after iteration %d; the same command goes on from there", done)
                 return checkpoint
     return folder
 
 
-def _recompute(ema: Ema, config: PretrainConfig) -> None:
-    recompute_statistics(
-        ema.average, batches=config.standing_batches, batch=config.standing_batch, seed=config.seed
-    )
+def _networks(config: PretrainConfig, memory_format: torch.memory_format) -> tuple[CompactGenerator, Discriminator]:
+    """Both networks as the seed starts them, in train mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator_for(config.seed, Stream.INIT).initial_seed())
+        generator = CompactGenerator(config.generator)
+        discriminator = Discriminator(
+            config.discriminator, channels=config.generator.channels, classes=config.generator.classes
+        )
+    for parameter in (*generator.parameters(), *discriminator.parameters()):
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+    return generator.train(), discriminator.train()
 
 
 def _to_float(x_NCHW: Tensor, flips: torch.Generator | None) -> Tensor:

@@ -25,7 +25,6 @@ def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int 
     config = network.config
     z = torch.randn(config.classes * per_class, config.z_dim, generator=generator_for(seed, Stream.METRICS))
     labels = torch.arange(config.classes).repeat_interleave(per_class)
-    chunks = zip(z.split(500), labels.split(500), strict=True)
-    fake = np.concatenate([to_uint8(network(z_chunk, y_chunk)) for z_chunk, y_chunk in chunks])
+    fake = np.concatenate([to_uint8(network(z[i : i + 500], labels[i : i + 500])) for i in range(0, len(z), 500)])
     made = spread(fake, labels.numpy().astype(np.int32), config.classes)
     return float(np.mean(made / spread(real.images, real.labels, config.classes)))
