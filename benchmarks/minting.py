@@ -24,7 +24,7 @@ from nonesuch.labels import Balanced
 from nonesuch.link import Link
 from nonesuch.orders import Order, default_ticket_size, place
 from nonesuch.private_redis import PrivateRedis
-from nonesuch.process import ensure_allocator
+from nonesuch.process import ensure_cpu_settings
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import batch_bytes, images_of, read_batch
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--generator", default="fashion-mnist")
     parser.add_argument("--images", type=int, default=4096, help="in each round, for each side")
     options = parser.parse_args()
-    ensure_allocator()
+    ensure_cpu_settings()
     generator = load_generator(options.generator)
     batch = default_ticket_size(generator.info.image_shape)
     ours, peer = [], []

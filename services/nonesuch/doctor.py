@@ -19,7 +19,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
 from nonesuch.link import Call, Link, Op
 from nonesuch.private_redis import find_redis_server
-from nonesuch.process import ALLOCATOR
+from nonesuch.process import CPU_SETTINGS
 from nonesuch.realdata import load_fashion_mnist
 
 SHARED_MEMORY_MB = 256
@@ -50,7 +50,7 @@ Check = Callable[[Context], Iterator[Finding]]
 
 def diagnose(context: Context) -> Iterator[Finding]:
     """Every finding of every installed check."""
-    own: list[Check] = [_versions, _redis, _shared_memory, _port, _allocator, _data]
+    own: list[Check] = [_versions, _redis, _shared_memory, _port, _cpu, _data]
     for check in own + [point.load() for point in entry_points(group="nonesuch.checks")]:
         yield from check(context)
 
@@ -121,13 +121,15 @@ def _port(context: Context) -> Iterator[Finding]:
             yield Finding(f"port {context.port}", "ok", "free for the gateway")
 
 
-def _allocator(context: Context) -> Iterator[Finding]:
+def _cpu(context: Context) -> Iterator[Finding]:
+    other = {name: os.environ[name] for name, value in CPU_SETTINGS.items() if os.environ.get(name, value) != value}
     if sys.platform != "linux":
-        yield Finding("allocator", "note", f"the settings for glibc do not apply to {sys.platform}")
-    elif os.environ.get("GLIBC_TUNABLES") == ALLOCATOR["GLIBC_TUNABLES"]:
-        yield Finding("allocator", "ok", "large blocks are kept (GLIBC_TUNABLES is set)")
+        yield Finding("cpu settings", "note", f"they do not apply to {sys.platform}")
+    elif other:
+        remedy = "unset them, and every process sets what is best when it starts"
+        yield Finding("cpu settings", "note", ", ".join(f"{name}={value}" for name, value in other.items()), remedy)
     else:
-        yield Finding("allocator", "ok", "train, pretrain and the workers set GLIBC_TUNABLES when they start")
+        yield Finding("cpu settings", "ok", f"{' and '.join(CPU_SETTINGS)} are set by every process that needs them")
     yield Finding("cores", "ok", f"{os.cpu_count()}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
 
 

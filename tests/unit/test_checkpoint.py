@@ -1,6 +1,7 @@
 """Checkpoints: exact, whole or not there, and loaded only by the run that wrote them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,8 @@ from torch import nn
 
 from nonesuch.classifiers import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch_trainer import checkpoint
-from nonesuch_trainer.checkpoint import RunState
-from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.checkpoint import Checkpoint, RunState, differences
+from nonesuch_trainer.config import Evaluate, Minted, Skip, TrainConfig
 from nonesuch_trainer.events import EpochRecord, Events
 from nonesuch_trainer.files import locked, replacing, write_atomically
 from nonesuch_trainer.learning import learn, make_classifier
@@ -44,34 +44,50 @@ def epochs(model: nn.Module, optimiser: torch.optim.SGD, resident: ResidentDatas
         learn(model, optimiser, resident, CONFIG, epoch, lambda done, total: None)
 
 
+def config(folder: Path, **given: object) -> TrainConfig:
+    return CONFIG.model_copy(update={"out": folder, **given})
+
+
+def checkpoint(folder: Path, origins: Mapping[str, str] = ORIGINS, **given: object) -> Checkpoint:
+    """The checkpoint in a folder, for a run that starts now."""
+    return Checkpoint(config(folder, **given), origins, *network())
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A checkpoint after one epoch."""
-    model, optimiser = network()
+    saved = checkpoint(tmp_path)
     resident = dataset()
-    epochs(model, optimiser, resident, 0)
-    state = RunState(epoch=1, step=3, history=(RECORD,), resident=resident)
-    checkpoint.save(tmp_path / checkpoint.FILE, CONFIG, ORIGINS, state, model, optimiser)
-    return tmp_path / checkpoint.FILE
+    epochs(saved.model, saved.optimiser, resident, 0)
+    saved.save(RunState(epoch=1, step=3, history=(RECORD,), resident=resident))
+    return saved.path
 
 
 def test_going_on_from_a_checkpoint_gives_the_same_bits(path: Path) -> None:
     undisturbed, its_optimiser = network()
     epochs(undisturbed, its_optimiser, dataset(), 0, 1, 2)
 
-    model, optimiser = network()
-    state = checkpoint.load(path, CONFIG, ORIGINS, model, optimiser, CPU)
-    epochs(model, optimiser, state.resident, 1, 2)
+    saved = checkpoint(path.parent)
+    state = saved.load(CPU)
+    assert state is not None
+    epochs(saved.model, saved.optimiser, state.resident, 1, 2)
     for name, tensor in undisturbed.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
+        assert torch.equal(saved.model.state_dict()[name], tensor), name
 
 
 def test_everything_comes_back(path: Path) -> None:
-    state = checkpoint.load(path, CONFIG, ORIGINS, *network(), CPU)
+    state = checkpoint(path.parent).load(CPU)
+    assert state is not None
     assert (state.epoch, state.step, state.history) == (1, 3, (RECORD,))
     for name, tensor in vars(dataset()).items():
         assert torch.equal(getattr(state.resident, name), tensor)
         assert getattr(state.resident, name).dtype == tensor.dtype
+
+
+def test_without_a_checkpoint_a_run_starts(path: Path) -> None:
+    saved = checkpoint(path.parent)
+    saved.discard()
+    assert saved.load(CPU) is None
 
 
 def test_a_checkpoint_holds_no_pickle(path: Path) -> None:
@@ -82,14 +98,23 @@ def test_a_checkpoint_holds_no_pickle(path: Path) -> None:
 
 
 def test_another_config_is_refused_by_what_differs(path: Path) -> None:
-    other = CONFIG.model_copy(update={"seed": 1, "epochs": 9, "out": Path("elsewhere")})
     with pytest.raises(InvalidValue, match=r"other values of epochs, seed: .*--fresh"):
-        checkpoint.load(path, other, ORIGINS, *network(), CPU)
+        checkpoint(path.parent, seed=1, epochs=9, checkpoint_every=2).load(CPU)
+
+
+def test_only_what_decides_the_outcome_has_to_be_the_same() -> None:
+    def smoothing(**given: object) -> TrainConfig:
+        return config(Path("a"), dataset=Minted.model_validate(given))
+
+    assert differences(smoothing(), smoothing(late=Skip(kind="skip"), outage_s=1, ring_slots=2)) == []
+    assert differences(smoothing(), config(Path("b"), run="other", device="cuda", evaluate=Evaluate(every=3))) == []
+    changed = smoothing(replacement=0.25, victims="oldest")
+    assert differences(smoothing(), changed) == ["dataset.replacement", "dataset.victims"]
 
 
 def test_another_generator_is_refused(path: Path) -> None:
     with pytest.raises(InvalidValue, match="generator 'g' with other weights"):
-        checkpoint.load(path, CONFIG, {"g": "1" * 64}, *network(), CPU)
+        checkpoint(path.parent, {"g": "1" * 64}).load(CPU)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +131,7 @@ def test_damage_is_reported_with_the_remedy(path: Path, damage: object, message:
     assert callable(damage)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(IntegrityError, match=f"(?s){message}.*--fresh"):
-        checkpoint.load(path, CONFIG, ORIGINS, *network(), CPU)
+        checkpoint(path.parent).load(CPU)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

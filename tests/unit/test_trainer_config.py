@@ -10,6 +10,7 @@ import nonesuch_trainer
 from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.errors import InvalidOrder, InvalidValue
 from nonesuch_trainer.augment import augment
+from nonesuch_trainer.checkpoint import differences
 from nonesuch_trainer.config import Augment, Minted, Optimiser, Real, Recipe, TrainConfig, Wait, load
 from nonesuch_trainer.optim import learning_rate
 from nonesuch_trainer.ordering import Ordering, divide, service_name
@@ -44,9 +45,9 @@ def test_the_shipped_configs_are_arms_of_one_comparison() -> None:
     arms = {path.stem: load(path) for path in CONFIGS}
     assert isinstance(arms["real"].dataset, Real)
     assert isinstance(arms["smoothing"].dataset, Minted)
-    assert arms["smoothing"].differences(arms["fixed"]) == ["dataset.replacement"]
+    assert differences(arms["smoothing"], arms["fixed"]) == ["dataset.replacement"]
     assert len({arm.dataset.size for arm in arms.values()}) == 1
-    assert all(name.startswith("dataset.") for name in arms["real"].differences(arms["fixed"]))
+    assert all(name.startswith("dataset.") for name in differences(arms["real"], arms["fixed"]))
 
 
 def test_settings_can_be_overridden(tmp_path: Path) -> None:
@@ -87,13 +88,6 @@ def test_a_config_that_cannot_work_is_refused_with_its_value(tmp_path: Path, tex
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=r"none\.toml: No such file"):
         load(tmp_path / "none.toml")
-
-
-def test_what_decides_the_outcome_keeps_a_checkpoint_from_being_resumed() -> None:
-    base = config()
-    assert base.differences(config(late={"kind": "skip"}, outage_s=1, ring_slots=2)) == []
-    assert base.differences(base.model_copy(update={"epochs": 2, "out": Path("x")})) == ["epochs"]
-    assert base.differences(config(replacement=0.25, victims="oldest")) == ["dataset.replacement", "dataset.victims"]
 
 
 # -- orders --------------------------------------------------------------------------------------------------------

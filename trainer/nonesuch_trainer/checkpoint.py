@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,8 +22,17 @@ from nonesuch_trainer.events import EpochRecord
 from nonesuch_trainer.files import replacing
 from nonesuch_trainer.resident import ResidentDataset
 
-FILE = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = "nonesuch-train-1"
+_CHANGEABLE: Any = {
+    "run": True,
+    "out": True,
+    "device": True,
+    "checkpoint_every": True,
+    "evaluate": True,
+    "dataset": {"late", "outage_s", "ring_slots", "folder"},
+}
+"""Settings that may change between a checkpoint and its resumption: they do not decide what is learned."""
 _REMEDY = "remove it, or start over with --fresh"
 
 
@@ -39,64 +49,95 @@ class RunState:
     """What the next epoch learns from."""
 
 
-def save(
-    path: Path,
-    config: TrainConfig,
-    origins: Mapping[str, str],
-    state: RunState,
-    model: nn.Module,
-    optimiser: torch.optim.SGD,
-) -> None:
-    """Write a checkpoint in the place of the last one."""
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimiser.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
-    for field in fields(ResidentDataset):
-        tensors[f"resident/{field.name}"] = getattr(state.resident, field.name)
-    header = {
-        "format": _FORMAT,
-        "config": config.model_dump_json(),
-        "origins": json.dumps(dict(origins)),
-        "epoch": str(state.epoch),
-        "step": str(state.step),
-        "history": json.dumps([record.model_dump() for record in state.history]),
-    }
-    with replacing(path) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The checkpoint of a run whose model and optimiser these are."""
 
+    config: TrainConfig
+    origins: Mapping[str, str]
+    """The sha256 of each generator by id: a run does not go on with others."""
+    model: nn.Module
+    optimiser: torch.optim.SGD
 
-def load(
-    path: Path,
-    config: TrainConfig,
-    origins: Mapping[str, str],
-    model: nn.Module,
-    optimiser: torch.optim.SGD,
-    device: torch.device,
-) -> RunState:
-    """Put a checkpoint into model and optimiser, and return how far it is.
+    @property
+    def path(self) -> Path:
+        return self.config.folder / CHECKPOINT
 
-    Raises:
-        IntegrityError: the file is damaged, or does not fit its own config.
-        InvalidValue: it belongs to another config or to other generators; the message says what differs.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"checkpoint {path} cannot be read ({error}): {_REMEDY}") from error
-    if header.get("format") != _FORMAT:
-        raise IntegrityError(f"{path} is not a checkpoint of format {_FORMAT}: {_REMEDY}")
-    _check_kinship(path, header, config, origins)
-    try:
-        model.load_state_dict(_under(tensors, "model"))
+    def discard(self) -> None:
+        """Start over."""
+        self.path.unlink(missing_ok=True)
+
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint in the place of the last one."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            momentum = self.optimiser.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum/{name}"] = momentum
+        for field in fields(ResidentDataset):
+            tensors[f"resident/{field.name}"] = getattr(state.resident, field.name)
+        header = {
+            "format": _FORMAT,
+            "config": self.config.model_dump_json(),
+            "origins": json.dumps(dict(self.origins)),
+            "epoch": str(state.epoch),
+            "step": str(state.step),
+            "history": json.dumps([record.model_dump() for record in state.history]),
+        }
+        with replacing(self.path) as temporary:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
+
+    def load(self, device: torch.device) -> RunState | None:
+        """Put a checkpoint into model and optimiser, and return how far it is; None if there is none.
+
+        Raises:
+            IntegrityError: the file is damaged, or does not fit its own config.
+            InvalidValue: it belongs to another config or to other generators; the message says what differs.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, OSError) as error:
+            raise IntegrityError(f"checkpoint {self.path} cannot be read ({error}): {_REMEDY}") from error
+        if header.get("format") != _FORMAT:
+            raise IntegrityError(f"{self.path} is not a checkpoint of format {_FORMAT}: {_REMEDY}")
+        self._check_kinship(header)
+        try:
+            return self._put_back(header, tensors, device)
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"checkpoint {self.path} does not fit its config ({error}): {_REMEDY}") from error
+
+    def _check_kinship(self, header: Mapping[str, str]) -> None:
+        """Raises `InvalidValue` unless this run is the one that wrote the checkpoint."""
+        try:
+            theirs = TrainConfig.model_validate_json(header["config"])
+            minted_by = json.loads(header["origins"])
+        except (KeyError, ValueError) as error:
+            raise IntegrityError(f"checkpoint {self.path} has an unreadable header ({error}): {_REMEDY}") from error
+        differing = differences(self.config, theirs)
+        if differing:
+            raise InvalidValue(
+                f"checkpoint {self.path} was made with other values of {', '.join(differing)}: use its config, another "
+                "`out` folder, or start over with --fresh"
+            )
+        changed = [name for name, digest in self.origins.items() if minted_by.get(name) != digest]
+        if changed:
+            raise InvalidValue(
+                f"checkpoint {self.path} holds images of generator {changed[0]!r} with other weights (sha256 "
+                f"{minted_by.get(changed[0])}, hosted now {self.origins[changed[0]]}): host those, or start over with "
+                "--fresh"
+            )
+
+    def _put_back(self, header: Mapping[str, str], tensors: Mapping[str, Tensor], device: torch.device) -> RunState:
+        self.model.load_state_dict(_under(tensors, "model"))
         momenta = _under(tensors, "momentum")
-        for name, parameter in model.named_parameters():
+        for name, parameter in self.model.named_parameters():
             if name in momenta:
                 momentum = torch.empty_like(parameter)  # in the parameter's memory format
-                optimiser.state[parameter]["momentum_buffer"] = momentum.copy_(momenta[name])
+                self.optimiser.state[parameter]["momentum_buffer"] = momentum.copy_(momenta[name])
         resident = _under(tensors, "resident")
         on_device = {name: resident.pop(name).to(device) for name in ("images", "labels")}
         return RunState(
@@ -105,29 +146,19 @@ def load(
             history=tuple(EpochRecord.model_validate(record) for record in json.loads(header["history"])),
             resident=ResidentDataset(**on_device, **resident),
         )
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise IntegrityError(f"checkpoint {path} does not fit its config ({error}): {_REMEDY}") from error
 
 
-def _check_kinship(path: Path, header: Mapping[str, str], config: TrainConfig, origins: Mapping[str, str]) -> None:
-    """Raises `InvalidValue` unless this run is the one that wrote the checkpoint."""
-    try:
-        theirs = TrainConfig.model_validate_json(header["config"])
-        minted_by = json.loads(header["origins"])
-    except (KeyError, ValueError) as error:
-        raise IntegrityError(f"checkpoint {path} has an unreadable header ({error}): {_REMEDY}") from error
-    differing = config.differences(theirs)
-    if differing:
-        raise InvalidValue(
-            f"checkpoint {path} was made with other values of {', '.join(differing)}: use its config, another `out` "
-            "folder, or start over with --fresh"
-        )
-    changed = [name for name, digest in origins.items() if minted_by.get(name) != digest]
-    if changed:
-        raise InvalidValue(
-            f"checkpoint {path} holds images of generator {changed[0]!r} with other weights (sha256 "
-            f"{minted_by.get(changed[0])}, hosted now {origins[changed[0]]}): host those, or start over with --fresh"
-        )
+def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """Dotted names of the settings that keep a run of `one` from going on with a checkpoint of `other`; sorted."""
+    mine, theirs = (_flat(config.model_dump(mode="json", exclude=_CHANGEABLE)) for config in (one, other))
+    return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

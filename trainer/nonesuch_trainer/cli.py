@@ -17,17 +17,18 @@ def train(
     redis: Annotated[str | None, typer.Option(help="Where the service is; NONESUCH_REDIS_URL if left out.")] = None,
 ) -> None:
     """Train a classifier on images that do not exist, and judge it on real ones."""
-    from nonesuch.config import RedisSettings
+    from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
+    from nonesuch.config import RedisSettings, validated
     from nonesuch.link import Link
-    from nonesuch.process import ensure_allocator
     from nonesuch_trainer.config import load
     from nonesuch_trainer.loop import train as run
 
-    ensure_allocator()
     wanted = load(config, set_ or ())
     settings = RedisSettings.from_env()
     if redis is not None:
-        settings = RedisSettings.model_validate({**settings.model_dump(), "url": redis})
+        settings = validated(RedisSettings, {**settings.model_dump(), "url": redis}, "--redis")
     with Link(settings) as link:
         result = run(wanted, link, resume=resume)
     typer.echo(f"{100 * result.evaluation.accuracy:.2f} % on {result.provenance.judged_on}; more in {result.folder}")

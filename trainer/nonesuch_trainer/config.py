@@ -1,7 +1,7 @@
 """What a run is: one frozen model, read from TOML."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -94,7 +94,7 @@ class Real(Frozen):
     kind: Literal["real"]
     data: Literal["fashion-mnist"] = "fashion-mnist"
     folder: Path | None = None
-    split: Literal["train", "validation"] = "train"
+    split: Literal["train"] = "train"
     size: int = Field(default=4000, ge=2)
 
 
@@ -158,22 +158,6 @@ class TrainConfig(Frozen):
         """Where everything that the run writes goes."""
         return self.out or Path("runs") / self.run
 
-    def differences(self, other: "TrainConfig") -> list[str]:
-        """Dotted names of the settings in which `other` cannot go on with this run's checkpoint; sorted."""
-        mine, theirs = (_flat(config.model_dump(mode="json", exclude=_CHANGEABLE)) for config in (self, other))
-        return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-
-
-_CHANGEABLE: Any = {
-    "run": True,
-    "out": True,
-    "device": True,
-    "checkpoint_every": True,
-    "evaluate": True,
-    "dataset": {"late", "outage_s", "ring_slots", "folder"},
-}
-"""What may change between a checkpoint and its resumption: it does not decide what is learned."""
-
 
 def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a TOML file. `overrides` are `dotted.name=value`, the value as in TOML (a bare word is a string).
@@ -205,10 +189,3 @@ def _override(given: dict[str, Any], override: str) -> None:
         if not isinstance(given, dict):
             raise InvalidValue(f"override {override!r}: {table!r} is a value, not a table")
     given[key] = value
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

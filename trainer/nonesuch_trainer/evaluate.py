@@ -1,5 +1,6 @@
 """Judging a classifier on real images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +77,10 @@ class Judge:
             classes=facts.classes,
         )
 
-    def evaluate(self, model: nn.Module, normalisation: Normalisation) -> Evaluation:
-        """Judge a model, in eval mode for the while. Blocks until it is done."""
+    def evaluate(
+        self, model: nn.Module, normalisation: Normalisation, between: Callable[[], None] = lambda: None
+    ) -> Evaluation:
+        """Judge a model, in eval mode for the while. `between` is called after every batch; what it raises ends it."""
         chosen = torch.tensor(self.classes, device=self.labels.device)  # (K',)
         place = torch.full((int(chosen.max()) + 1,), -1, device=chosen.device)  # label → its place in `classes`
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
@@ -89,5 +92,6 @@ class Judge:
                 logits = model(input_tensor(x, normalisation))[:, chosen]  # (B, K')
                 cells = place[y] * len(chosen) + logits.argmax(dim=1)  # (B,)
                 confusion += torch.bincount(cells.cpu(), minlength=len(confusion))
+                between()
         model.train(was_training)
         return Evaluation(self.classes, confusion.view(len(chosen), len(chosen)).numpy())

@@ -39,6 +39,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel unlocks it when the process ends
         except BlockingIOError:
             raise InvalidValue(f"another run is writing to {folder}: wait for it, or choose another `out`") from None
+        except OSError:
+            pass  # a file system without locks
         yield
     finally:
         os.close(descriptor)

@@ -7,7 +7,7 @@
     staleness 1: they are ordered before `learn`, aimed at the snapshot before; they are minted while the epoch learns
 
     loop      waits for: its images ──────────── unblocked by: the end of their order, the late policy, a stop
-              between two steps it empties the ring without waiting, so that the workers can go on
+              between two steps it empties the ring without waiting, so that the workers go on
     signals   the first SIGINT or SIGTERM asks ─ every wait and every epoch ends by it, within a step or about a second
 
 r = 0 is a fixed dataset, r = 1 continuous sampling. After the last epoch nothing is replaced.
@@ -26,8 +26,7 @@ from torch import nn
 from nonesuch.errors import InvalidValue
 from nonesuch.link import Link
 from nonesuch.process import on_signal
-from nonesuch_trainer import checkpoint
-from nonesuch_trainer.checkpoint import RunState
+from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.evaluate import Evaluation, Judge
 from nonesuch_trainer.events import EpochRecord, Events
@@ -83,7 +82,7 @@ def train(
             with locked(config.folder), _open(config, link, stop, reporter) as source:
                 return _run(config, source, resume, stop, reporter)
         except Stopped:
-            saved = config.folder / checkpoint.FILE
+            saved = config.folder / CHECKPOINT
             then = f"goes on from {saved}" if saved.exists() else "starts over: there is no checkpoint yet"
             reporter.say(f"stopped; the same command {then}")
             raise
@@ -97,27 +96,29 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
     model = make_classifier(config, facts.image_shape, len(facts.class_names), device)
     optimiser = make_optimiser(model, config.optimiser)
 
-    saved = config.folder / checkpoint.FILE
+    saved = Checkpoint(config, facts.origins, model, optimiser)
     if not resume:
-        saved.unlink(missing_ok=True)
-    state = None
-    if saved.exists():
-        state = checkpoint.load(saved, config, facts.origins, model, optimiser, device)
-        reporter.say(f"going on from {saved}, after epoch {state.epoch} of {config.epochs}")
+        saved.discard()
+    state = saved.load(device)
+    if state:
+        reporter.say(f"going on from {saved.path}, after epoch {state.epoch} of {config.epochs}")
     if smoothing:  # before the first wait: what is minted may be aimed at it
         smoothing.publish(model, epoch=state.epoch if state else 0, step=state.step if state else 0)
     if state is None:
         first = source.first(partial(reporter.advance, "first dataset"))
         state = RunState(epoch=0, step=0, history=(), resident=ResidentDataset.of(first, device))
-        checkpoint.save(saved, config, facts.origins, state, model, optimiser)
+        saved.save(state)
 
     resident, history = state.resident, list(state.history)
     evaluation = None
 
-    def between(step: int, steps: int) -> None:
+    def attend() -> None:
         check(stop)
         if smoothing:
             smoothing.poll()
+
+    def between(step: int, steps: int) -> None:
+        attend()
         reporter.advance(f"epoch {len(history) + 1}/{config.epochs}", step, steps)
 
     with Events(config.folder, history) as events:
@@ -136,7 +137,7 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
 
             started = time.monotonic()
             judged = last or done % config.evaluate.every == 0
-            evaluation = judge.evaluate(model, config.normalisation) if judged else None
+            evaluation = judge.evaluate(model, config.normalisation, attend) if judged else None
             evaluate_s = time.monotonic() - started
 
             came: dict[str, Any] = {}
@@ -155,8 +156,7 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             )
             history.append(record)
             if last or done % config.checkpoint_every == 0:
-                state = RunState(epoch=done, step=learned.step, history=tuple(history), resident=resident)
-                checkpoint.save(saved, config, facts.origins, state, model, optimiser)
+                saved.save(RunState(epoch=done, step=learned.step, history=tuple(history), resident=resident))
             events.record(record)
             reporter.say(record.line)
 

@@ -32,7 +32,7 @@ class Patience:
         self.link, self.say = link, say
         self._outage_s, self._stop = outage_s, stop
 
-    def run(self, make: Callable[[], Op[T]], restore: Callable[[NonesuchError], None] = lambda trouble: None) -> T:
+    def run(self, make: Callable[[], Op[T]], restore: Callable[[], None] = lambda: None) -> T:
         """Run the operation that `make` makes; after trouble `restore` comes first, then another try.
 
         Raises the last trouble when the outage has lasted for too long, `Stopped`, and whatever the operation raises.
@@ -43,7 +43,7 @@ class Patience:
         while True:
             try:
                 if trouble is not None:
-                    restore(trouble)
+                    restore()
                 return self.link.run(make())
             except PASSING as error:
                 trouble = error

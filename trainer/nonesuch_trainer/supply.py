@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 
 from nonesuch.catalog import read_catalog
-from nonesuch.errors import NonesuchError, TakeTimeout, Unreachable
+from nonesuch.errors import TakeTimeout, Unreachable
 from nonesuch.link import Op
 from nonesuch.orders import cancel, place
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take, touch_ring
@@ -72,9 +72,9 @@ class Supply:
         self._next_poll = time.monotonic() + POLL_S
         try:
             self._drain(intake)
-        except PASSING as trouble:
+        except PASSING:
             try:
-                self._restore(trouble)
+                self._restore()
             except PASSING as still:
                 self._patience.say(f"training goes on without the service: {still}")
                 self._next_poll = time.monotonic() + SAY_S  # to ask a host that is down takes seconds
@@ -151,7 +151,7 @@ class Supply:
         wanted = sum(order.tickets for order in intake.orders)
         return f"{came} of {wanted} tickets of {intake.orders[0].id} are here, {workers} workers are connected"
 
-    def _restore(self, trouble: NonesuchError) -> None:
+    def _restore(self) -> None:
         """Put back what Redis may have forgotten; what it has not forgotten stays as it is."""
         self._link.run(open_ring(self._keys, self._ring))
         for header, payload in self._published:

@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nonesuch.process import ALLOCATOR
+from nonesuch.process import CPU_SETTINGS
 from nonesuch_worker.actor import WorkerActor
 from nonesuch_worker.fleet import Node, Seat
 from nonesuch_worker.settings import WorkerSettings
@@ -40,7 +40,7 @@ class RayHost:
 
     def start(self, seat: Seat) -> Hashable:
         # The environment must be there before the process starts: glibc and OpenMP read it once.
-        env = {**ALLOCATOR, "OMP_NUM_THREADS": str(seat.threads or os.cpu_count() or 1)}
+        env = {**CPU_SETTINGS, "OMP_NUM_THREADS": str(seat.threads or os.cpu_count() or 1)}
         remote: Any = ray.remote(WorkerActor)
         actor = remote.options(
             num_cpus=0,  # the seats already divide the cores

@@ -10,8 +10,8 @@ from rich.table import Table
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("runs/demo"),
-    size: Annotated[int, typer.Option(min=10, help="Images that an epoch learns from.")] = 4000,
-    epochs: Annotated[int, typer.Option(min=2, help="Epochs of each classifier.")] = 20,
+    size: Annotated[int, typer.Option(min=10, help="Images that an epoch learns from.")] = 2000,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs of each classifier.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Of the images, the weights and the order of training.")] = 0,
     generator: Annotated[str, typer.Option(help="A packaged generator.")] = "fashion-mnist",
     data: Annotated[Path | None, typer.Option(help="Folder of the real Fashion-MNIST files.")] = None,
@@ -21,11 +21,11 @@ def demo(
 ) -> None:
     """Train on images that do not exist, judge on real ones: a fixed dataset, dataset smoothing, and a reference."""
     from nonesuch.config import validated
-    from nonesuch.process import ensure_allocator
+    from nonesuch.process import ensure_cpu_settings
     from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan
     from nonesuch_trainer.demo.run import run_demo
 
-    ensure_allocator()
+    ensure_cpu_settings()
     console = Console(highlight=False, soft_wrap=True)
     given = {"out": out, "size": size, "epochs": epochs, "seed": seed, "generator": generator, "data": data}
     plan = validated(DemoPlan, {**given, "split": split}, "the options")

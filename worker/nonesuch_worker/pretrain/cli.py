@@ -14,11 +14,11 @@ def pretrain(
     data: Annotated[Path | None, typer.Option(help="Folder with the four files of Fashion-MNIST.")] = None,
 ) -> None:
     """Pretrain the embedded generator on Fashion-MNIST's training images (uses real images, with their labels)."""
-    from nonesuch.process import ensure_allocator
+    from nonesuch.process import ensure_cpu_settings
     from nonesuch_worker.pretrain.config import PretrainConfig
     from nonesuch_worker.pretrain.loop import pretrain as run
 
-    ensure_allocator()
+    ensure_cpu_settings()
     recipe = PretrainConfig() if config is None else PretrainConfig.from_toml(config)
     if iterations is not None:
         recipe = recipe.model_copy(update={"iterations": iterations})
