@@ -31,7 +31,7 @@ def collect(link: Link, after: int = 0, then: object = None) -> tuple[dict[int, 
 def test_one_worker_and_three_make_the_same_bytes_and_leave_nothing(redis_url: str, tmp_path: Path) -> None:
     seen = []
     for fleet in (1, 3):
-        with serving(redis_url, tmp_path, workers=fleet, threads=1) as (_, link):
+        with serving(RedisSettings(url=redis_url), tmp_path, workers=fleet, threads=1) as (_, link):
             assert len(workers(link)) == fleet
             link.run(open_ring(link.keys, RING))
             link.run(place(link.keys, order(count=2000)))
@@ -49,7 +49,7 @@ def test_one_worker_and_three_make_the_same_bytes_and_leave_nothing(redis_url: s
 
 @pytest.mark.timeout(180)
 def test_a_worker_killed_in_mid_ticket_loses_nothing(redis_url: str, tmp_path: Path) -> None:
-    with serving(redis_url, tmp_path, workers=2) as (_, link):
+    with serving(RedisSettings(url=redis_url), tmp_path, workers=2) as (_, link):
         victim = workers(link)[0]
         link.run(open_ring(link.keys, RING))
         link.run(place(link.keys, order(count=20_000, ticket_size=256)))

@@ -35,7 +35,7 @@ from nonesuch.realdata import FASHION_MNIST_CLASSES
 from nonesuch.rings import ring_stats
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.snapshots import fetch
-from nonesuch.tickets import Ticket, claim, commit, fail_order, give_back, sweep, wait_for_bell
+from nonesuch.tickets import Ticket, claim, commit, fail_order, give_back, renew, sweep, wait_for_bell
 from nonesuch_trainer import loop
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.loop import Result, train
@@ -403,16 +403,16 @@ def test_a_slow_trainer_stops_the_workers(
 
 def test_what_comes_too_late_is_skipped_and_reported(config: Config, link: Link, redis_url: str) -> None:
     def dawdle(ticket: Ticket) -> None:
-        if ticket.order.id.endswith("-1-0") and ticket.number >= 2:
-            worker.ended.wait(0.4)
+        """Of the first epoch's tickets the third is not done until nobody wants it any more."""
+        while ticket.order.id.endswith("-1-0") and ticket.number == 2 and link.run(renew(link.keys, ticket)):
+            time.sleep(0.02)
 
-    with working(redis_url, dawdle) as worker:
-        result = train(config(3, late={"kind": "skip", "patience_s": 0.6}), link)
+    with working(redis_url, dawdle):
+        result = train(config(3, late={"kind": "skip", "patience_s": 1.0}), link)
         assert keys(link) == []
     late, on_time, _ = result.history
-    assert (late.ordered, on_time.r) == (100, 0.5)
-    assert late.replaced in (40, 60)
-    assert late.r == late.replaced / 200
+    assert (late.ordered, late.replaced, late.r) == (100, 40, 0.2)
+    assert on_time.r == 0.5
     assert torch.bincount(result.dataset.labels).tolist() == [20] * 10
 
 
@@ -420,7 +420,7 @@ def test_silence_ends_a_run_that_waits(config: Config, link: Link, redis_url: st
     with (
         working(redis_url, lambda ticket: worker.ended.wait(5) and None) as worker,
         pytest.raises(
-            TakeTimeout, match=r"no batch came for 1 s, 0 of 10 tickets of run-[0-9a-f]+-0-0 are here, 1 workers"
+            TakeTimeout, match=r"no batch came for \d s, 0 of 10 tickets of run-[0-9a-f]+-0-0 are here, 1 workers"
         ),
     ):
         train(config(late={"kind": "wait", "patience_s": 0.6}), link)
