@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from nonesuch.rings import ring_stats
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.snapshots import fetch
 from nonesuch.tickets import Ticket, claim, commit, fail_order, give_back, renew, sweep, wait_for_bell
-from nonesuch_trainer import loop
+from nonesuch_trainer import loop, supply
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.ordering import service_name
@@ -256,21 +257,23 @@ def test_real_images_go_the_same_way_without_a_service(config: Config, real: Pat
     assert "classifier: labelled (200 of the 200 images of fashion-mnist/train)" in result.provenance.statement
 
 
-def test_the_order_of_events(config: Config, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_order_of_events(
+    config: Config, link: Link, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     events: list[str] = []
 
-    class Told(Link):
-        def run(self, op):  # type: ignore[no-untyped-def]
-            if op.__name__ in ("place", "_publish"):
-                events.append(op.__name__.strip("_"))
-            return super().run(op)
+    def tell(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
 
-    def learn(*args):  # type: ignore[no-untyped-def]
-        events.append("learn")
-        return real_learn(*args)
+        def told(*args: object, **options: object) -> object:
+            events.append(name)
+            return function(*args, **options)
 
-    real_learn = loop.learn
-    monkeypatch.setattr(loop, "learn", learn)
+        monkeypatch.setattr(module, name, told)
+
+    tell(supply, "publish")
+    tell(supply, "place")
+    tell(loop, "learn")
     results = []
     for staleness, expected in (
         (0, ["publish", "place", "learn", "publish", "place", "learn", "publish", "place", "learn", "publish"]),
@@ -280,8 +283,8 @@ def test_the_order_of_events(config: Config, redis_url: str, monkeypatch: pytest
         run = config(3, staleness=staleness, fresh=[{"strategy": "aimed"}]).model_copy(
             update={"out": tmp_path / str(staleness)}
         )
-        with working(redis_url), Told(RedisSettings(url=redis_url)) as told:
-            results.append(train(run, told))
+        with working(redis_url):
+            results.append(train(run, link))
         assert events == expected
         assert [record.age for record in results[-1].history] == [staleness, staleness, None]
     assert_same(*results)  # the blobs do not care what they are aimed at

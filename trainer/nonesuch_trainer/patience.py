@@ -32,21 +32,19 @@ class Patience:
         self.link, self.say = link, say
         self._outage_s, self._stop = outage_s, stop
 
-    def run(self, make: Callable[[], Op[T]], restore: Callable[[], None] = lambda: None) -> T:
-        """Run the operation that `make` makes; after trouble `restore` comes first, then another try.
+    def run(self, make: Callable[[], Op[T]], on_trouble: Callable[[], None] = lambda: None) -> T:
+        """Run the operation that `make` makes; after trouble tell `on_trouble`, wait, and try again.
 
         Raises the last trouble when the outage has lasted for too long, `Stopped`, and whatever the operation raises.
         """
-        trouble: NonesuchError | None = None
         since = next_line = time.monotonic()
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                if trouble is not None:
-                    restore()
                 return self.link.run(make())
             except PASSING as error:
-                trouble = error
+                trouble: NonesuchError = error
+            on_trouble()
             now = time.monotonic()
             if now - since >= self._outage_s:
                 raise trouble

@@ -12,8 +12,10 @@ twice, and the intake drops the second.
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from nonesuch.catalog import read_catalog
 from nonesuch.errors import TakeTimeout, Unreachable
@@ -26,6 +28,8 @@ from nonesuch_trainer.intake import Intake
 from nonesuch_trainer.patience import PASSING, SAY_S, Patience
 from nonesuch_trainer.source import OnProgress
 from nonesuch_trainer.stopping import check
+
+T = TypeVar("T")
 
 SLICE_S = 0.5
 """How long a stop has to wait for a blocked take at most."""
@@ -42,6 +46,8 @@ class Supply:
         self._stop = stop
         self._published: deque[tuple[SnapshotHeader, bytes]] = deque(maxlen=2)  # an open order aims at one of them
         self._intake: Intake | None = None
+        self._in_doubt = False
+        """Whether Redis may have forgotten something since it was last put back."""
         self._next_poll = 0.0
 
     def open(self) -> None:
@@ -53,13 +59,13 @@ class Supply:
     def publish(self, header: SnapshotHeader, payload: bytes) -> None:
         """Publish a snapshot on the run's channel. Raises `InvalidSnapshot` unless its version is the highest."""
         self._published.append((header, payload))
-        self._patience.run(partial(self._publish, header, payload), self._restore)
+        self._run(partial(self._publish, header, payload))
 
     def place(self, intake: Intake) -> None:
         """Place an intake's orders; from now on it gets their batches. Raises what `orders.place` raises."""
         self._intake = intake
         for order in intake.orders:
-            self._patience.run(partial(place, self._keys, order), self._restore)
+            self._run(partial(place, self._keys, order))
 
     def poll(self) -> None:
         """Take what is there, so that the workers go on. Trouble that may pass is left to `collect`.
@@ -72,12 +78,10 @@ class Supply:
         self._next_poll = time.monotonic() + POLL_S
         try:
             self._drain(intake)
-        except PASSING:
-            try:
-                self._restore()
-            except PASSING as still:
-                self._patience.say(f"training goes on without the service: {still}")
-                self._next_poll = time.monotonic() + SAY_S  # to ask a host that is down takes seconds
+        except PASSING as trouble:
+            self._doubt()
+            self._patience.say(f"training goes on without the service: {trouble}")
+            self._next_poll = time.monotonic() + SAY_S  # to ask a host that is down takes seconds
 
     def collect(self, late: Wait | Skip, on_progress: OnProgress) -> None:
         """Take batches until the intake's orders have ended; with `Skip`, until its patience is over.
@@ -108,7 +112,7 @@ class Supply:
                 self._patience.say(f"no batch came for {quiet:.0f} s, {self._progress(intake)}")
                 next_line = now + SAY_S
             with suppress(TakeTimeout):
-                self._patience.run(partial(self._take_one, intake, min(left, SLICE_S)), self._restore)
+                self._run(partial(self._take_one, intake, min(left, SLICE_S)))
                 on_progress(intake.received, intake.wanted)
         self._intake = None
 
@@ -135,7 +139,7 @@ class Supply:
         """Take what is in the ring."""
         with suppress(TakeTimeout):
             while intake.open:
-                self._link.run(self._take_one(intake, 0.0))
+                self._link.run(self._whole(partial(self._take_one, intake, 0.0)))
 
     def _withdraw(self, intake: Intake) -> None:
         """Cancel what has not come; what lies in the ring by now is still taken in."""
@@ -151,11 +155,20 @@ class Supply:
         wanted = sum(order.tickets for order in intake.orders)
         return f"{came} of {wanted} tickets of {intake.orders[0].id} are here, {workers} workers are connected"
 
-    def _restore(self) -> None:
-        """Put back what Redis may have forgotten; what it has not forgotten stays as it is."""
-        self._link.run(open_ring(self._keys, self._ring))
-        for header, payload in self._published:
-            self._link.run(publish(self._keys, header, payload))
-        if self._intake is not None:
-            for order in self._intake.open:
-                self._link.run(place(self._keys, order, done=sorted(self._intake.tickets[order.id])))
+    def _run(self, make: Callable[[], Op[T]]) -> T:
+        return self._patience.run(partial(self._whole, make), self._doubt)
+
+    def _doubt(self) -> None:
+        self._in_doubt = True
+
+    def _whole(self, make: Callable[[], Op[T]]) -> Op[T]:
+        """An operation, after what Redis may have forgotten was put back; what it has not forgotten stays as it is."""
+        if self._in_doubt:
+            yield from open_ring(self._keys, self._ring)
+            for header, payload in self._published:
+                yield from publish(self._keys, header, payload)
+            if self._intake is not None:
+                for order in self._intake.open:
+                    yield from place(self._keys, order, done=sorted(self._intake.tickets[order.id]))
+            self._in_doubt = False
+        return (yield from make())
