@@ -86,6 +86,10 @@ class Keys:
         """List: numbers of the free slots."""
         return f"{self.ring(name)}:free"
 
+    def orders(self, name: str) -> str:
+        """Set: ids of the open orders that deliver here."""
+        return f"{self.ring(name)}:orders"
+
     def slot(self, name: str, number: int) -> str:
         """String: one batch, an Arrow IPC stream."""
         return f"{self.ring(name)}:slot:{number}"
