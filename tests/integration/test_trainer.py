@@ -301,6 +301,7 @@ def test_a_redis_that_is_restarted_twice_changes_nothing(config: Config, undistu
                 pending.pop(0)
                 server.kill()
                 server.start()
+                time.sleep(0.3)  # for a while there is a Redis without workers
 
         with working(server.url, pull_the_plug) as worker, Link(RedisSettings(url=server.url)) as link:
             result = train(config(staleness=staleness), link)

@@ -15,7 +15,7 @@ def save_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
     """Write a PNG with the runs' accuracy on real images and their training loss, by epoch."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    accuracy, loss = figure.subplots(1, 2)
+    accuracy, loss = figure.subplots(1, 2, sharex=True)
     for name, history in runs.items():
         judged = [record for record in history if record.accuracy is not None]
         percent = [100 * (record.accuracy or 0.0) for record in judged]

@@ -118,10 +118,13 @@ class Supply:
 
     def close(self) -> None:
         """Close the ring: its orders and snapshots go with it. Does not wait for a Redis that is away."""
-        try:
-            self._link.run(close_ring(self._keys, self._ring.name))
-        except Unreachable as error:
-            self._patience.say(f"ring {self._ring.name!r} is left to expire: {error}")
+        for left in (1, 0):  # the first try may only find that its connection is from before a restart
+            try:
+                self._link.run(close_ring(self._keys, self._ring.name))
+                return
+            except Unreachable as error:
+                if not left:
+                    self._patience.say(f"ring {self._ring.name!r} is left to expire: {error}")
 
     def _publish(self, header: SnapshotHeader, payload: bytes) -> Op[None]:
         yield from touch_ring(self._keys, self._ring)  # a Redis that was restarted has to get the versions in order
