@@ -4,7 +4,8 @@
 
 Peer: OpenMP as it comes, whose threads spin while they wait for each other. Ours: `GOMP_SPINCOUNT=1000`, as every
 process of the service is started (services/nonesuch/process.py). The work is the trainer's step: ResNet-18 of width
-16, batch 128, 28 px. Each side runs alone and beside a second process that does the same, in turns; medians of the steps.
+16, batch 128, 28 px. Each side runs alone and beside a second process that does the same, in turns; the medians of the
+steps are compared.
 """
 
 import argparse

@@ -4,8 +4,8 @@ glibc gives large blocks back to the kernel at every `free` and faults them in a
 allocation. Keeping them makes BigGAN 1.4 times and training 1.4 to 1.7 times as fast on two cores. OpenMP's threads
 spin while they wait for each other; where two processes share the cores, as a trainer and a worker do on one machine,
 the waiting threads keep the working ones from their cores. A short spin (libgomp counts turns of a loop) costs a few
-per cent alone and saves a third or more of the time there: `benchmarks/sharing.py` measures both. All are read once, when a
-process starts: a command that finds them missing starts itself again with them.
+per cent alone and saves a third or more of the time there: `benchmarks/sharing.py` measures both. All are read once,
+when a process starts: a command that finds them missing starts itself again with them.
 """
 
 import os
