@@ -83,8 +83,8 @@ def train(
                 return _run(config, source, resume, stop, reporter)
         except Stopped:
             saved = config.folder / CHECKPOINT
-            then = f"goes on from {saved}" if saved.exists() else "starts over: there is no checkpoint yet"
-            reporter.say(f"stopped; the same command {then}")
+            goes_on = resume and saved.exists()
+            reporter.say(f"stopped; the same command {f'goes on from {saved}' if goes_on else 'starts over'}")
             raise
 
 
