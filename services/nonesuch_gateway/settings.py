@@ -8,10 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from nonesuch.config import RedisSettings, explain
-from nonesuch.errors import InvalidValue
+from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen, Name
 
 PREFIX = "NONESUCH_GATEWAY_"
@@ -63,7 +62,4 @@ class GatewaySettings(Frozen):
         names = {field: PREFIX + field.upper() for field in cls.model_fields if field != "redis"}
         given = {field: env[name] for field, name in names.items() if env.get(name)}
         redis = RedisSettings.from_env(env)
-        try:
-            return cls.model_validate({**given, "redis": redis})
-        except ValidationError as error:
-            raise InvalidValue(explain(error, "the environment (" + ", ".join(names[f] for f in given) + ")")) from None
+        return validated(cls, {**given, "redis": redis}, "the environment (" + ", ".join(names[f] for f in given) + ")")

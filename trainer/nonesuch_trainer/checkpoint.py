@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.files import replacing
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.files import replacing
 from nonesuch_trainer.resident import ResidentDataset
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nonesuch.files import replacing
 from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.files import replacing
 
 
 def save_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:

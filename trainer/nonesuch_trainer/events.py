@@ -7,8 +7,8 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
+from nonesuch.files import write_atomically
 from nonesuch.model import Frozen
-from nonesuch_trainer.files import write_atomically
 
 
 class EpochRecord(Frozen):

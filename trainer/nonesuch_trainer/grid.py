@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nonesuch_trainer.files import replacing
+from nonesuch.files import replacing
 
 MAX_ROWS = 20
 

@@ -24,13 +24,13 @@ import torch
 from torch import nn
 
 from nonesuch.errors import InvalidValue
+from nonesuch.files import locked
 from nonesuch.link import Link
 from nonesuch.process import on_signal
 from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.evaluate import Evaluation, Judge
 from nonesuch_trainer.events import EpochRecord, Events
-from nonesuch_trainer.files import locked
 from nonesuch_trainer.learning import learn, make_classifier
 from nonesuch_trainer.minting import MintedSource
 from nonesuch_trainer.optim import make_optimiser

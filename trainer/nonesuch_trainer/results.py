@@ -3,11 +3,11 @@
 import json
 from collections.abc import Sequence
 
+from nonesuch.files import write_atomically
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.evaluate import Evaluation
 from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.files import write_atomically
 from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.provenance import Provenance
 from nonesuch_trainer.resident import ResidentDataset

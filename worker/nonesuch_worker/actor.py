@@ -1,7 +1,6 @@
 """The Ray actor: a host for one ticket loop on one accelerator. Everything it does is in `loop.py`."""
 
 import logging
-import os
 import sys
 
 import torch
@@ -14,7 +13,7 @@ from nonesuch_worker.settings import WorkerSettings
 class WorkerActor:
     """Loads the generators when it is made, then works until told to stop.
 
-    Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` and `pid` use the other.
+    Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` uses the other.
     """
 
     def __init__(self, settings: str, threads: int | None) -> None:
@@ -31,7 +30,3 @@ class WorkerActor:
     def stop(self) -> None:
         """Ask `run` to return after the ticket in hand."""
         self._loop.stop()
-
-    def pid(self) -> int:
-        """The process id on its node."""
-        return os.getpid()

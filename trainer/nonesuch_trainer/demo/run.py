@@ -9,13 +9,13 @@ import pyarrow as pa
 import torch
 
 from nonesuch.errors import ServiceError
+from nonesuch.files import write_atomically
 from nonesuch.link import Link
 from nonesuch.local import LocalService, free_port
 from nonesuch.realdata import load_fashion_mnist
 from nonesuch.schema import images_of, labels_of
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan, config_of
-from nonesuch_trainer.files import write_atomically
 from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.loop import Result, train
 

@@ -21,12 +21,11 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
-from nonesuch.config import explain
-from nonesuch.errors import InvalidValue
+from nonesuch.config import validated
 from nonesuch.model import Frozen, Name
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.latents import ANALYTIC, latents
@@ -62,10 +61,7 @@ class AnalyticParams(Frozen):
     def parse(cls, argument: str) -> Self:
         """From `classes=10,size=16`; what is not named keeps its default. Raises `InvalidValue`."""
         pairs = [item.partition("=") for item in argument.split(",") if item]
-        try:
-            return cls.model_validate({key.strip(): value.strip() for key, _, value in pairs})
-        except ValidationError as error:
-            raise InvalidValue(explain(error, f"analytic:{argument}")) from None
+        return validated(cls, {key.strip(): value.strip() for key, _, value in pairs}, f"analytic:{argument}")
 
 
 class AnalyticGenerator:

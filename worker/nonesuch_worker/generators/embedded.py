@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
-from nonesuch.config import explain
+from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.compact import CompactGenerator
@@ -48,10 +47,7 @@ def load(argument: str, device: torch.device) -> Generator:
         "real_information": card.get("real_information"),
         "description": card.get("description", ""),
     }
-    try:
-        info = GeneratorInfo.model_validate(described)
-    except ValidationError as error:
-        raise InvalidValue(explain(error, f"the card in {argument!r}")) from None
+    info = validated(GeneratorInfo, described, f"the card in {argument!r}")
     if len(info.class_names) != network.config.classes:
         raise InvalidValue(
             f"the card in {argument!r} names {len(info.class_names)} classes and the network has "

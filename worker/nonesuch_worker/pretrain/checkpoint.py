@@ -5,7 +5,6 @@ the same weights, bit for bit, as never having stopped, on the same number of th
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +15,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.files import write_atomically
 from nonesuch_worker.pretrain.config import PretrainConfig
 
 _FORMAT = "nonesuch-pretrain-1"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file at `path` in one step: a reader, or a crash, sees the old bytes or the new ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.files import write_atomically
 from nonesuch.realdata import RealImages
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.pretrain.checkpoint import write_atomically
 from nonesuch_worker.pretrain.config import PretrainConfig
 
 WEIGHTS = "generator.safetensors"
