@@ -7,19 +7,19 @@ single generator or strategy.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from nonesuch.errors import GeneratorNotFound, NoWorkers
 from nonesuch.keys import Keys
+from nonesuch.ledger import RealInformation
 from nonesuch.link import Call, Op
 from nonesuch.model import Frozen, Name
+from nonesuch.tally import NOTHING, Tally
 
 HEARTBEAT_S = 2.0
 HEARTBEAT_TTL_S = 10.0
-
-RealInformation = Literal["none", "unlabelled", "labelled"]
 
 
 class GeneratorInfo(Frozen):
@@ -49,7 +49,22 @@ class StrategyInfo(Frozen):
     name: Name
     schema_: dict[str, Any] = Field(alias="schema", serialization_alias="schema")
     needs_snapshot: bool = False
+    needs_teacher: bool = False
+    """Always; a parameter whose schema says `"needs": "teacher"` needs one when it is true."""
     needs_gradient: bool = False
+    mixes: bool = False
+    """It may be given several generators."""
+    rejects: bool = False
+    """It may leave indices out that it could not fill."""
+
+
+class Counted(Frozen):
+    """What a worker's tickets of one strategy and the same generators have tried."""
+
+    strategy: Name
+    generators: tuple[Name, ...]
+    counters: dict[str, int]
+    """As `Tally.from_counters` reads them."""
 
 
 class WorkerInfo(Frozen):
@@ -66,6 +81,8 @@ class WorkerInfo(Frozen):
     images: int = 0
     generators: tuple[GeneratorInfo, ...]
     strategies: tuple[StrategyInfo, ...]
+    tallies: tuple[Counted, ...] = ()
+    """What its choosy strategies have tried since it started."""
 
 
 class Catalog(Frozen):
@@ -80,6 +97,15 @@ class Catalog(Frozen):
     @property
     def strategies(self) -> dict[str, StrategyInfo]:
         return {s.name: s for w in self.workers for s in w.strategies}
+
+    @property
+    def tallies(self) -> dict[tuple[str, tuple[str, ...]], Tally]:
+        """What the live workers have tried since they started, by strategy and generators."""
+        sums: dict[tuple[str, tuple[str, ...]], Tally] = {}
+        for counted in (c for worker in self.workers for c in worker.tallies):
+            key = (counted.strategy, counted.generators)
+            sums[key] = sums.get(key, NOTHING) + Tally.from_counters(counted.counters)
+        return sums
 
     def generator(self, generator_id: str) -> GeneratorInfo:
         """The generator of that id. Raises `NoWorkers` when nobody is there, `GeneratorNotFound` with what is."""

@@ -45,6 +45,10 @@ class Keys:
         """Hash: ticket number → times claimed."""
         return f"{self.order(order_id)}:attempts"
 
+    def tally(self, order_id: str) -> str:
+        """Hash: counter → what became of the latents that were tried (`tally.Tally`)."""
+        return f"{self.order(order_id)}:tally"
+
     def open(self, priority: str) -> str:
         """List: ids of the orders that have claimable tickets, rotated by every claim."""
         return f"{self.namespace}:open:{priority}"

@@ -12,19 +12,22 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 import jsonschema
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from nonesuch.catalog import Catalog, GeneratorInfo, read_catalog
+from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, read_catalog
 from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.keys import Keys
 from nonesuch.labels import Labels
-from nonesuch.link import Op, script
+from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 from nonesuch.rings import ring_spec
 from nonesuch.schema import batch_bytes
+from nonesuch.snapshots import read_header
+from nonesuch.tally import Tally
 
 Priority = Literal["interactive", "bulk"]
 State = Literal["done", "failed", "cancelled", "expired"]
@@ -42,6 +45,18 @@ class SnapshotRef(Frozen):
     channel: Name = "default"
     version: Annotated[int, Field(ge=0)] | Literal["latest"] = "latest"
 
+    @classmethod
+    def parse(cls, text: str, field: str) -> Self:
+        """From `channel` or `channel@version`. Raises `InvalidOrder` that names the field."""
+        channel, _, version = text.partition("@")
+        try:
+            return cls(channel=channel, version=int(version) if version.isdecimal() else version or "latest")  # type: ignore[arg-type]
+        except ValidationError:
+            raise InvalidOrder(
+                f"{field} {text!r} is not of the form channel or channel@version: version is a number or latest",
+                field=field,
+            ) from None
+
 
 class Order(Frozen):
     """An immutable order. Index i of `range(count)` has a fixed label and, by (seed, i), a fixed latent."""
@@ -54,6 +69,9 @@ class Order(Frozen):
     count: int = Field(ge=1, le=10_000_000)
     seed: Seed = 0
     snapshot: SnapshotRef | None = None
+    """The classifier that a strategy aims at."""
+    teacher: SnapshotRef | None = None
+    """An independent classifier that says what an image shows: it filters, verifies, and gives soft labels."""
     sink: Name
     """The ring that its batches go to."""
     priority: Priority = "bulk"
@@ -116,8 +134,8 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
         problem = f"{where} {error.instance!r} cannot be used: {error.message}" if where else error.message
         hint = f" ({error.schema['description']})" if "description" in error.schema else ""
         raise InvalidOrder(f"strategy {order.strategy!r}: {problem}{hint}", field=f"params.{where}".rstrip("."))
-    if strategy.needs_snapshot and order.snapshot is None:
-        raise InvalidOrder(f"{order.strategy} needs a snapshot: name a version or 'latest'", field="snapshot")
+    _check_classifiers_named(order, strategy)
+    _check_mixture(order, strategy, infos)
     for info in infos:
         if strategy.needs_gradient and not info.differentiable:
             raise InvalidOrder(
@@ -130,14 +148,79 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
             )
 
 
+def _check_classifiers_named(order: Order, strategy: StrategyInfo) -> None:
+    if strategy.needs_snapshot and order.snapshot is None:
+        raise InvalidOrder(f"{order.strategy} needs a snapshot: name a version or 'latest'", field="snapshot")
+    if order.teacher is not None:
+        if order.teacher == order.snapshot:
+            raise InvalidOrder(
+                f"teacher and snapshot are both version {order.teacher.version} of channel {order.teacher.channel!r}: a "
+                "teacher is another classifier than the one that is aimed at",
+                field="teacher",
+            )
+        return
+    if strategy.needs_teacher:
+        raise InvalidOrder(
+            f"{order.strategy} needs a teacher: name the channel of a classifier that was published", field="teacher"
+        )
+    for name, schema in strategy.schema_.get("properties", {}).items():
+        if schema.get("needs") == "teacher" and order.params.get(name):
+            raise InvalidOrder(
+                f"{order.strategy} with {name} needs a teacher: name the channel of a classifier that was published, "
+                f"or leave {name} out",
+                field="teacher",
+            )
+
+
+def _check_mixture(order: Order, strategy: StrategyInfo, infos: Sequence[GeneratorInfo]) -> None:
+    if len(infos) > 1 and not strategy.mixes:
+        raise InvalidOrder(
+            f"strategy {order.strategy!r} uses one generator and the order names {len(infos)}: "
+            "name one, or choose strategy 'mixture'",
+            field="generators",
+        )
+    weights: Any = order.params.get("weights")
+    if weights is not None and len(weights) != len(infos):
+        raise InvalidOrder(
+            f"{len(weights)} weights are given for {len(infos)} generator(s): give one for each, or leave them out",
+            field="params.weights",
+        )
+
+
+def check_classifiers(keys: Keys, order: Order, info: GeneratorInfo) -> Op[None]:
+    """Refuse a snapshot or a teacher that cannot look at the generator's images. Reads their headers.
+
+    Raises `SnapshotNotFound`, and `InvalidOrder` for other images or other classes.
+    """
+    for field, ref in (("snapshot", order.snapshot), ("teacher", order.teacher)):
+        if ref is None:
+            continue
+        header = yield from read_header(keys, ref.channel, ref.version)
+        what = f"{field} {header.version} of channel {ref.channel!r}"
+        if header.image_shape != info.image_shape:
+            raise InvalidOrder(
+                f"{what} takes images of {header.image_shape} and generator {info.id!r} makes {info.image_shape}: "
+                "name a classifier of the same images",
+                field=field,
+            )
+        if header.classes != len(info.class_names) or header.class_names not in ((), info.class_names):
+            theirs = ", ".join(header.class_names[:3]) or f"{header.classes} without names"
+            raise InvalidOrder(
+                f"{what} has other classes ({header.classes}: {theirs}, …) than generator {info.id!r} "
+                f"({len(info.class_names)}: {', '.join(info.class_names[:3])}, …): name one of the same classes",
+                field=field,
+            )
+
+
 def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
     """Place an order. Does not block; placing the same order again changes nothing.
 
     `done` are numbers of tickets that need not be made (the caller has them from before Redis was restarted).
-    Raises what `check_order` raises, `RingClosed` when the sink is not there, `Busy` at `MAX_OPEN_ORDERS`,
-    `SnapshotNotFound`, and `InvalidOrder` for an id that stands for another order.
+    Raises what `check_order` and `check_classifiers` raise, `RingClosed` when the sink is not there, `Busy` at
+    `MAX_OPEN_ORDERS`, and `InvalidOrder` for an id that stands for another order.
     """
     info = check_order(order, (yield from read_catalog(keys)))
+    yield from check_classifiers(keys, order, info)
     ring = yield from ring_spec(keys, order.sink)
     needed = batch_bytes(info, min(order.ticket_size, order.count))
     if needed > ring.slot_bytes:
@@ -146,11 +229,10 @@ def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
             f"{order.sink!r} holds {ring.slot_bytes}: order smaller tickets or open the ring with larger slots",
             field="ticket_size",
         )
-    pinned = order.snapshot.channel if order.snapshot else ""
-    version = "" if order.snapshot is None else str(order.snapshot.version)
+    named = [[ref.channel, str(ref.version)] for ref in (order.snapshot, order.teacher) if ref is not None]
     reply: bytes = yield script(
         "place", keys, order.id, order.model_dump_json(), order.sink, order.priority, order.tickets, order.count,
-        "" if order.deadline is None else int(order.deadline * 1000), ",".join(order.generators), pinned, version,
+        "" if order.deadline is None else int(order.deadline * 1000), ",".join(order.generators), json.dumps(named),
         MAX_OPEN_ORDERS, *done,
     )  # fmt: skip
     match reply.decode():
@@ -162,7 +244,7 @@ def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
             raise Busy(f"{MAX_OPEN_ORDERS} orders are open, which is the limit: try again when some have ended")
         case "no snapshot":
             raise SnapshotNotFound(
-                f"snapshot {version!r} of channel {pinned!r} is not there: publish it first, or name one that is kept"
+                f"a snapshot of {named} (channel, version) is not there: publish it first, or name one that is kept"
             )
         case _:
             raise InvalidOrder(f"order id {order.id!r} is taken by an order with other contents", field="id")
@@ -172,6 +254,25 @@ def cancel(keys: Keys, order_id: str) -> Op[bool]:
     """End an order now: its tickets are withdrawn, its ring gets the end "cancelled". False if it was not open."""
     ended: int = yield script("cancel", keys, order_id, "cancelled", "cancelled by its owner")
     return bool(ended)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an open order is."""
+
+    tickets_left: int
+    delivered: int
+    """Images."""
+    tally: Tally
+
+
+def progress_of(keys: Keys, order_id: str) -> Op[Progress | None]:
+    """How far an order is; None if it is not open. How it ended is in its ring."""
+    left, delivered = yield Call("HMGET", keys.order(order_id), "left", "delivered")
+    if left is None:
+        return None
+    counters: dict[bytes, bytes] = yield Call("HGETALL", keys.tally(order_id))
+    return Progress(int(left), int(delivered), Tally.from_counters({k.decode(): int(n) for k, n in counters.items()}))
 
 
 def open_orders(keys: Keys) -> Op[int]:

@@ -20,6 +20,7 @@ from nonesuch.errors import InvalidValue, RingClosed, TakeTimeout
 from nonesuch.keys import Keys
 from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
+from nonesuch.tally import NOTHING, Tally
 
 SLICE_S = 1.0
 """A blocking take asks Redis in slices of this length, so that a ring that was lost is noticed."""
@@ -34,8 +35,8 @@ class RingSpec(Frozen):
     slot_bytes: int = Field(default=4 * 2**20, ge=1024, le=64 * 2**20)
     ttl_s: float = Field(default=3600.0, gt=0)
     """A ring whose consumer has neither taken nor touched for this long is deleted with its orders."""
-    channel: Name | None = None
-    """The channel of snapshots that belongs to the ring's consumer: deleted with the ring."""
+    channels: tuple[Name, ...] = ()
+    """The channels of snapshots that belong to the ring's consumer: deleted with the ring."""
 
     @property
     def bytes(self) -> int:
@@ -64,6 +65,8 @@ class OrderEnd:
     rows: int
     """Images delivered."""
     entry: bytes
+    tally: Tally = NOTHING
+    """What became of the latents that its strategy tried, where it tried several."""
 
 
 def open_ring(keys: Keys, spec: RingSpec) -> Op[bool]:
@@ -73,7 +76,7 @@ def open_ring(keys: Keys, spec: RingSpec) -> Op[bool]:
     """
     reply: bytes = yield script(
         "open_ring", keys, spec.name, spec.policy, spec.slots, spec.slot_bytes, int(spec.ttl_s * 1000),
-        spec.channel or "",
+        ",".join(spec.channels),
     )  # fmt: skip
     if reply == b"differs":
         raise InvalidValue(
@@ -124,7 +127,8 @@ def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery 
             raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
     head = json.loads(entry)
     if "end" in head:
-        return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry)
+        tally = Tally.from_counters(head.get("tally", {}))
+        return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry, tally)
     payload: bytes | None = yield Call("GET", keys.slot(spec.name, head["slot"]))
     if payload is None:
         raise RingClosed(f"ring {spec.name!r} was closed while a batch was being read from it")

@@ -1,29 +1,30 @@
 """The one Arrow schema: ring, REST, Parquet and files all carry it.
 
 A row is an image, its label, and where it came from, so that the image can be made again: generator and sha256,
-strategy, σ, truncation, order seed and index, and for mined rows the latent itself. Truncation t means
-z = t · truncnorm(−2, 2), as in pytorch-pretrained-biggan; null means z ~ N(0, σ²I).
+strategy, σ, truncation, order seed, index and attempt (which of the index's latents), and for mined rows the latent
+itself. Truncation t means z = t · truncnorm(−2, 2), as in pytorch-pretrained-biggan; null means z ~ N(0, σ²I).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from nonesuch.errors import IntegrityError
+from nonesuch.ledger import NO_USES, Ledger, of_generators
 
 if TYPE_CHECKING:
     from nonesuch.catalog import GeneratorInfo
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 IMAGE_RANGE = "uint8 0..255 is round((x + 1) * 127.5) of x in [-1, 1]"
 _CATEGORY = pa.dictionary(pa.int16(), pa.string())
 _ROW_BYTES = 128
-_STREAM_BYTES = 4096
+_STREAM_BYTES = 8192
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,23 @@ class Rows:
     sigma: float
     truncation: float | None = None
     snapshot: int | None = None
+    attempt: NDArray[np.int32] | None = None
+    """(N,) which of the index's latents it is; None is the first, 0, throughout"""
     score: NDArray[np.float32] | None = None
-    """(N,)"""
-    z: NDArray[np.float16] | None = None
-    """(N, z_dim), for rows whose latent was mined"""
+    """(N,) what the strategy's classifier said of the image, in the strategy's own terms"""
+    score_before: NDArray[np.float32] | None = None
+    """(N,) the same of the image that it started from"""
+    flips: NDArray[np.int16] | None = None
+    """(N,) how often the predicted class changed while it was mined"""
+    z: Sequence[NDArray[np.float16]] | None = None
+    """N latents, each (z_dim,) of its generator, for mined rows; the image is of these very numbers, so
+    it can be made again without the snapshot"""
+    soft_labels: NDArray[np.float16] | None = None
+    """(N, K) the teacher's probabilities"""
 
 
-def batch_schema(image_shape: tuple[int, int, int], class_names: Sequence[str]) -> pa.Schema:
-    """The schema for images of (H, W, C)."""
+def batch_schema(image_shape: tuple[int, int, int], class_names: Sequence[str], ledger: Ledger = NO_USES) -> pa.Schema:
+    """The schema for images of (H, W, C). Its metadata says what real information stands behind them."""
     return pa.schema(
         [
             pa.field("image", pa.fixed_shape_tensor(pa.uint8(), image_shape), nullable=False),
@@ -61,24 +71,42 @@ def batch_schema(image_shape: tuple[int, int, int], class_names: Sequence[str]) 
             pa.field("sigma", pa.float32(), nullable=False),
             pa.field("truncation", pa.float32()),
             pa.field("seed", pa.int64(), nullable=False),
+            pa.field("attempt", pa.int32(), nullable=False),
             pa.field("snapshot", pa.int64()),
             pa.field("score", pa.float32()),
+            pa.field("score_before", pa.float32()),
+            pa.field("flips", pa.int16()),
             pa.field("z", pa.list_(pa.float16())),
+            pa.field("soft_label", pa.list_(pa.float16())),
         ],
         metadata={
             "nonesuch.schema": SCHEMA_VERSION,
             "nonesuch.class_names": json.dumps(list(class_names)),
             "nonesuch.image_range": IMAGE_RANGE,
+            "nonesuch.ledger": ledger.model_dump_json(),
         },
     )
 
 
 def make_batch(
-    rows: Rows, *, order: str, seed: int, strategy: str, generators: Sequence["GeneratorInfo"]
+    rows: Rows,
+    *,
+    order: str,
+    seed: int,
+    strategy: str,
+    generators: Sequence["GeneratorInfo"],
+    ledger: Ledger | None = None,
 ) -> pa.RecordBatch:
-    """One record batch of the schema from numpy columns. Copies nothing but the small columns."""
+    """One record batch of the schema from numpy columns. Copies nothing but the small columns.
+
+    `ledger` is the batch's; None is that of the generators.
+    """
     n, *shape = rows.images.shape
-    schema = batch_schema((shape[0], shape[1], shape[2]), generators[0].class_names)
+    schema = batch_schema(
+        (shape[0], shape[1], shape[2]),
+        generators[0].class_names,
+        of_generators(generators) if ledger is None else ledger,
+    )
     flat = pa.array(np.ascontiguousarray(rows.images).reshape(-1))
     images = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(shape)))
     which = pa.array(rows.generator.astype(np.int16))
@@ -88,6 +116,11 @@ def make_batch(
 
     def constant(value: float | None, kind: pa.DataType) -> pa.Array:
         return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind), n)
+
+    def optional(column: Sequence[Any] | NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+        if column is None:
+            return pa.nulls(n, kind)
+        return pa.array(list(column) if pa.types.is_list(kind) else column, kind)
 
     return pa.record_batch(
         [
@@ -101,19 +134,24 @@ def make_batch(
             constant(rows.sigma, pa.float32()),
             constant(rows.truncation, pa.float32()),
             constant(seed, pa.int64()),
+            constant(0, pa.int32()) if rows.attempt is None else pa.array(rows.attempt, pa.int32()),
             constant(rows.snapshot, pa.int64()),
-            pa.nulls(n, pa.float32()) if rows.score is None else pa.array(rows.score, pa.float32()),
-            pa.nulls(n, pa.list_(pa.float16())) if rows.z is None else pa.array(list(rows.z), pa.list_(pa.float16())),
+            optional(rows.score, pa.float32()),
+            optional(rows.score_before, pa.float32()),
+            optional(rows.flips, pa.int16()),
+            optional(rows.z, pa.list_(pa.float16())),
+            optional(rows.soft_labels, pa.list_(pa.float16())),
         ],
         schema=schema,
     )
 
 
 def batch_bytes(info: "GeneratorInfo", rows: int) -> int:
-    """An upper bound of the wire form of `rows` images of a generator, mined latents included."""
+    """An upper bound of the wire form of `rows` images of a generator, mined latents and soft labels included."""
     h, w, c = info.image_shape
     schema = batch_schema(info.image_shape, info.class_names).serialize().size
-    return int(rows * (h * w * c + 2 * info.z_dim + _ROW_BYTES) + schema + _STREAM_BYTES)
+    variable = 2 * info.z_dim + 2 * len(info.class_names)
+    return int(rows * (h * w * c + variable + _ROW_BYTES) + schema + _STREAM_BYTES)
 
 
 def write_batch(batch: pa.RecordBatch) -> bytes:
@@ -153,3 +191,17 @@ def labels_of(batch: pa.RecordBatch) -> NDArray[np.int32]:
 def class_names_of(schema: pa.Schema) -> tuple[str, ...]:
     """The class names, by label."""
     return tuple(json.loads(schema.metadata[b"nonesuch.class_names"]))
+
+
+def soft_labels_of(batch: pa.RecordBatch) -> NDArray[np.float16] | None:
+    """(N, K) float16, the teacher's probabilities; None if the order asked for none."""
+    column = batch.column("soft_label")
+    if column.null_count:
+        return None
+    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(batch.num_rows, -1) if batch.num_rows else None
+
+
+def ledger_of(schema: pa.Schema) -> Ledger:
+    """The real information behind a batch or a file."""
+    return Ledger.model_validate_json(schema.metadata[b"nonesuch.ledger"])

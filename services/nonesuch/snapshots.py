@@ -6,11 +6,13 @@ version the latest. The last `keep` versions stay, and those that an open order 
 
 import json
 from hashlib import sha256
+from typing import Literal
 
 from pydantic import Field
 
 from nonesuch.errors import IntegrityError, InvalidSnapshot, SnapshotNotFound
 from nonesuch.keys import Keys
+from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 
@@ -28,6 +30,8 @@ class SnapshotHeader(Frozen):
     image_shape: tuple[int, int, int]
     """(H, W, C) of the images it was trained on."""
     classes: int = Field(ge=2)
+    class_names: tuple[str, ...] = ()
+    """By label; empty if nobody said. A generator with other names is refused."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Normalisation, one value for each channel: (image / 255 - mean) / std."""
@@ -35,6 +39,8 @@ class SnapshotHeader(Frozen):
     step: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the payload."""
+    ledger: Ledger = UNKNOWN
+    """The real information that these weights learned from."""
 
 
 def publish(keys: Keys, header: SnapshotHeader, payload: bytes, *, keep: int = 3) -> Op[None]:
@@ -71,6 +77,19 @@ def kept_versions(keys: Keys, channel: str) -> Op[tuple[int, ...]]:
     return tuple(int(version) for version in kept)
 
 
+def read_header(keys: Keys, channel: str, version: int | Literal["latest"]) -> Op[SnapshotHeader]:
+    """The header of a snapshot, without its payload. Raises `SnapshotNotFound`."""
+    if version == "latest":
+        newest = yield from latest_version(keys, channel)
+        if newest is None:
+            raise SnapshotNotFound(f"no snapshot was published in channel {channel!r}: publish one first")
+        version = newest
+    document: bytes | None = yield Call("HGET", keys.snapshot(channel, version), "header")
+    if document is None:
+        raise (yield from _not_kept(keys, channel, version))
+    return SnapshotHeader.model_validate_json(document)
+
+
 def fetch(keys: Keys, channel: str, version: int) -> Op[tuple[SnapshotHeader, bytes]]:
     """A snapshot's header and safetensors payload. Raises `SnapshotNotFound`, `IntegrityError`."""
     document, count = yield Call("HMGET", keys.snapshot(channel, version), "header", "chunks")
@@ -78,15 +97,19 @@ def fetch(keys: Keys, channel: str, version: int) -> Op[tuple[SnapshotHeader, by
     for i in range(int(count or 0)):
         parts.append((yield Call("GET", keys.chunk(channel, version, i))))
     if document is None or None in parts:
-        kept = yield from kept_versions(keys, channel)
-        raise SnapshotNotFound(
-            f"snapshot {version} of channel {channel!r} is not kept; kept are {', '.join(map(str, kept)) or 'none'}"
-        )
+        raise (yield from _not_kept(keys, channel, version))
     header = SnapshotHeader.model_validate(json.loads(document))
     payload = b"".join(p for p in parts if p is not None)
     if sha256(payload).hexdigest() != header.sha256:
         raise IntegrityError(f"snapshot {version} of channel {channel!r} was damaged: its sha256 does not match")
     return header, payload
+
+
+def _not_kept(keys: Keys, channel: str, version: int) -> Op[SnapshotNotFound]:
+    kept = yield from kept_versions(keys, channel)
+    return SnapshotNotFound(
+        f"snapshot {version} of channel {channel!r} is not kept; kept are {', '.join(map(str, kept)) or 'none'}"
+    )
 
 
 def drop_channel(keys: Keys, channel: str) -> Op[int]:

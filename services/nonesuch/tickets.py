@@ -8,6 +8,7 @@ a worker that is lost does not renew: `sweep` gives its ticket back
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from nonesuch.keys import Keys
 from nonesuch.link import Call, Op, script
 from nonesuch.orders import Order
+from nonesuch.tally import NOTHING, Tally
 
 LEASE_S = 15.0
 """A ticket whose worker has not renewed for this long is made by another."""
@@ -68,12 +70,13 @@ def renew(keys: Keys, ticket: Ticket, *, lease_s: float = LEASE_S) -> Op[bool]:
     return bool(wanted)
 
 
-def commit(keys: Keys, ticket: Ticket, payload: bytes, rows: int) -> Op[CommitResult]:
-    """Deliver a minted ticket, once: a second copy is dropped. Does not block.
+def commit(keys: Keys, ticket: Ticket, payload: bytes, rows: int, tally: Tally = NOTHING) -> Op[CommitResult]:
+    """Deliver a minted ticket, once: a second copy is dropped, and its tally with it. Does not block.
 
     "full" comes from rings of policy `latest` only, when the consumer holds every slot: try again.
     """
-    reply: bytes = yield script("commit", keys, ticket.order.id, ticket.number, rows, payload)
+    counted = chain.from_iterable(tally.counters().items())
+    reply: bytes = yield script("commit", keys, ticket.order.id, ticket.number, rows, payload, *counted)
     result: CommitResult = reply.decode()  # type: ignore[assignment]
     return result
 

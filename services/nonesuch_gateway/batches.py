@@ -29,7 +29,8 @@ async def mint(request: MintRequest, gateway: GatewayDep) -> OrderStream:
     """Rows come as workers finish them, always in index order; the same request and seed give the same bytes.
 
     `X-Nonesuch-Order` names the recipe, which is the `order` of every row; `X-Nonesuch-Seed` is the seed that was
-    used. Going away cancels the order. A stream that fails midway ends without its last chunk: a client that reads
+    used. A strategy that rejects images may leave some indices out: there are fewer rows then, and `index` says which.
+    Going away cancels the order. A stream that fails midway ends without its last chunk: a client that reads
     it to the end without an error has every image.
     """
     link, settings = gateway.link, gateway.settings

@@ -29,6 +29,52 @@ async def generators(gateway: GatewayDep) -> Generators:
     return Generators(generators=[found[key] for key in sorted(found)])
 
 
+class ClassCounts(BaseModel):
+    """What became of the latents of one class."""
+
+    class_name: str
+    tried: int
+    kept: int
+    wrong_label: int
+    below_threshold: int
+    short: int
+
+
+class StrategyCounts(BaseModel):
+    """What one strategy has tried with the same generators."""
+
+    strategy: str
+    generators: tuple[str, ...]
+    acceptance: float
+    """Kept over tried."""
+    classes: list[ClassCounts]
+
+
+class Acceptance(BaseModel):
+    """Since the live workers started; empty while no strategy has rejected or accepted anything."""
+
+    strategies: list[StrategyCounts]
+
+
+@router.get("/acceptance", summary="What filters keep and reject, by class")
+async def acceptance(gateway: GatewayDep) -> Acceptance:
+    """Rejected by label (the teacher saw another class), or by the threshold (it was not sure enough)."""
+    catalog = await gateway.link.run(read_catalog(gateway.link.keys))
+    counted = [
+        StrategyCounts(
+            strategy=strategy,
+            generators=generators,
+            acceptance=tally.acceptance(),
+            classes=[
+                ClassCounts(class_name=str(row.pop("class")), **row)  # type: ignore[arg-type]
+                for row in tally.table(catalog.generator(generators[0]).class_names)
+            ],
+        )
+        for (strategy, generators), tally in sorted(catalog.tallies.items())
+    ]
+    return Acceptance(strategies=counted)
+
+
 @router.get("/strategies", summary="How latents can be chosen")
 async def strategies(gateway: GatewayDep) -> Strategies:
     """Each with the JSON Schema of its parameters."""

@@ -4,18 +4,19 @@ import json
 import secrets
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from nonesuch.catalog import Catalog, GeneratorInfo, read_catalog
-from nonesuch.errors import InvalidOrder, SnapshotNotFound
+from nonesuch.errors import InvalidOrder
 from nonesuch.keys import Keys
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
 from nonesuch.link import Op
-from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
+from nonesuch.orders import Order, SnapshotRef, check_classifiers, check_order, default_ticket_size
 from nonesuch.rings import RingSpec
 from nonesuch.schema import batch_bytes
-from nonesuch.snapshots import latest_version
+from nonesuch.snapshots import SnapshotHeader, read_header
 from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.settings import GatewaySettings
 
@@ -33,6 +34,8 @@ class Plan:
 
     order: Order
     ring: RingSpec
+    may_be_short: bool
+    """Whether the strategy may leave indices out."""
     recipe: str
     """Names the content: the same for every order that gives the same bytes. It is the `order` of every row."""
 
@@ -49,21 +52,25 @@ def plan(keys: Keys, request: MintRequest, settings: GatewaySettings) -> Op[Plan
         NoWorkers: nobody is there to fill it.
     """
     catalog = yield from read_catalog(keys)
-    info = catalog.generator(_generator_id(request, catalog, settings))
+    generators = _generator_ids(request, catalog, settings)
+    info = catalog.generator(generators[0])
     labels, count = _labels(request, info, settings)
-    snapshot = yield from _snapshot(keys, request)
+    snapshot = yield from _fixed(keys, _snapshot(request))
+    teacher = yield from _fixed(keys, request.teacher)
     seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
     content = {
-        "generators": (info.id,),
+        "generators": generators,
         "strategy": request.strategy,
         "params": request.params,
         "labels": labels,
         "count": count,
         "seed": seed,
-        "snapshot": snapshot,
+        "snapshot": snapshot and SnapshotRef(channel=snapshot.channel, version=snapshot.version),
+        "teacher": teacher and SnapshotRef(channel=teacher.channel, version=teacher.version),
         "ticket_size": default_ticket_size(info.image_shape),
     }
-    recipe = _recipe(Order.model_validate({**content, "id": "recipe", "sink": "recipe"}), info)
+    weights = [catalog.generator(g).sha256 for g in generators] + [c.sha256 for c in (snapshot, teacher) if c]
+    recipe = _recipe(Order.model_validate({**content, "id": "recipe", "sink": "recipe"}), weights)
     order_id = f"{recipe}.{uuid.uuid4().hex[:16]}"
     ring = f"reply-{order_id}"
     order = Order.model_validate(
@@ -71,24 +78,28 @@ def plan(keys: Keys, request: MintRequest, settings: GatewaySettings) -> Op[Plan
     )
     try:
         check_order(order, catalog)
+        yield from check_classifiers(keys, order, info)
     except InvalidOrder as error:
         error.field = _ORDER_FIELDS.get(error.field or "", error.field)
         raise
-    return Plan(order, _ring(ring, order, info, settings), recipe)
+    may_be_short = catalog.strategies[order.strategy].rejects
+    return Plan(order, _ring(ring, order, info, settings), may_be_short, recipe)
 
 
-def _generator_id(request: MintRequest, catalog: Catalog, settings: GatewaySettings) -> str:
-    """The one that is named, the only one hosted, or the default."""
+def _generator_ids(request: MintRequest, catalog: Catalog, settings: GatewaySettings) -> tuple[str, ...]:
+    """Those that are named, the only one hosted, or the default."""
+    if isinstance(request.generator, str):
+        return (request.generator,)
     if request.generator is not None:
-        return request.generator
+        return tuple(request.generator)
     hosted = sorted(catalog.generators)
     if len(hosted) == 1:
-        return hosted[0]
+        return (hosted[0],)
     if hosted and settings.default_generator not in hosted:
         raise InvalidOrder(
             f"several generators are hosted and none is the default: name one of {', '.join(hosted)}", field="generator"
         )
-    return settings.default_generator
+    return (settings.default_generator,)
 
 
 def _labels(request: MintRequest, info: GeneratorInfo, settings: GatewaySettings) -> tuple[Labels, int]:
@@ -133,19 +144,13 @@ def _quota(quota: dict[str, int], info: GeneratorInfo) -> dict[int, int]:
     return counts
 
 
-def _snapshot(keys: Keys, request: MintRequest) -> Op[SnapshotRef | None]:
-    """A fixed version even for `latest`, so that what is minted can be minted again."""
-    if request.snapshot is None:
-        return None
-    version = request.snapshot
-    if version == "latest":
-        latest = yield from latest_version(keys, request.channel)
-        if latest is None:
-            raise SnapshotNotFound(
-                f"channel {request.channel!r} has no snapshot: publish one first, or name another channel"
-            )
-        version = latest
-    return SnapshotRef(channel=request.channel, version=version)
+def _snapshot(request: MintRequest) -> SnapshotRef | None:
+    return None if request.snapshot is None else SnapshotRef(channel=request.channel, version=request.snapshot)
+
+
+def _fixed(keys: Keys, ref: SnapshotRef | None) -> Op[SnapshotHeader | None]:
+    """The header of a classifier: of a fixed version even for `latest`, so that what is minted can be minted again."""
+    return None if ref is None else (yield from read_header(keys, ref.channel, ref.version))
 
 
 def _deadline(request: MintRequest, settings: GatewaySettings) -> float:
@@ -158,10 +163,10 @@ def _deadline(request: MintRequest, settings: GatewaySettings) -> float:
     return time.time() + seconds
 
 
-def _recipe(order: Order, info: GeneratorInfo) -> str:
-    """A digest of all that the content depends on."""
+def _recipe(order: Order, weights: Sequence[str]) -> str:
+    """A digest of all that the content depends on: the order, and the sha256 of all weights that it uses."""
     content = order.model_dump(mode="json", exclude={"id", "sink", "priority", "deadline"})
-    text = json.dumps([content, info.sha256], sort_keys=True)
+    text = json.dumps([content, weights], sort_keys=True)
     return sha256(text.encode()).hexdigest()[:32]
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from nonesuch.model import Frozen, Name
-from nonesuch.orders import Seed
+from nonesuch.orders import Seed, SnapshotRef
 
 MAX_CLASSES = 4096
+MAX_GENERATORS = 64
 MAX_DEPTH = 16
 """Levels of lists and objects in a body. What nests as deep as JSON may cannot be checked without recursion."""
 
@@ -26,6 +27,12 @@ class MintRequest(Frozen):
                 {"count": 256},
                 {"count": 64, "classes": ["Sneaker", "Ankle boot"], "params": {"sigma": 1.0}, "seed": 7},
                 {"quota": {"Bag": 10, "Shirt": 30}, "strategy": "random", "deadline_s": 30},
+                {
+                    "count": 64,
+                    "strategy": "filtered",
+                    "params": {"threshold": 0.9},
+                    "teacher": {"channel": "teacher", "version": "latest"},
+                },
             ]
         },
     )
@@ -37,7 +44,10 @@ class MintRequest(Frozen):
     quota: dict[ClassName, Annotated[int, Field(ge=0)]] | None = Field(
         default=None, max_length=MAX_CLASSES, description="Exact counts by class, instead of classes."
     )
-    generator: Name | None = Field(default=None, description="Id from /v1/generators; null means the default one.")
+    generator: Name | Annotated[list[Name], Field(min_length=1, max_length=MAX_GENERATORS)] | None = Field(
+        default=None,
+        description="Id from /v1/generators, or a list of them for a strategy that mixes; null means the default one.",
+    )
     strategy: Name = Field(default="random", description="Name from /v1/strategies.")
     params: dict[str, JsonValue] = Field(default={}, description="Parameters of the strategy; see its schema.")
     seed: Seed | None = Field(default=None, description="Same request and seed, same bytes; null means a random one.")
@@ -45,6 +55,9 @@ class MintRequest(Frozen):
         default=None, description="The snapshot that the strategy aims at; latest is the latest of this moment."
     )
     channel: Name = Field(default="default", description="Where that snapshot was published.")
+    teacher: SnapshotRef | None = Field(
+        default=None, description="The classifier that filters, verifies or gives soft labels: where it was published."
+    )
     deadline_s: float | None = Field(default=None, gt=0, description="Seconds until the last image must be minted.")
 
     @model_validator(mode="before")

@@ -18,17 +18,30 @@ INFO = GeneratorInfo(
     z_dim=2,
     max_sigma=2.0,
 )
-SCHEMA = {"type": "object", "properties": {"sigma": {"type": "number", "exclusiveMinimum": 0}}}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "sigma": {"type": "number", "exclusiveMinimum": 0},
+        "verify": {"type": "boolean", "needs": "teacher"},
+        "weights": {"type": "array"},
+    },
+}
 WORKER = WorkerInfo(
     id="w0",
     host="here",
     pid=1,
     device="cpu",
     started=0.0,
-    generators=(INFO, INFO.model_copy(update={"id": "flat", "differentiable": False})),
+    generators=(
+        INFO,
+        INFO.model_copy(update={"id": "flat", "differentiable": False}),
+        INFO.model_copy(update={"id": "twin"}),
+    ),
     strategies=(
         StrategyInfo(name="random", schema=SCHEMA),
         StrategyInfo(name="mined", schema=SCHEMA, needs_snapshot=True, needs_gradient=True),
+        StrategyInfo(name="choosy", schema=SCHEMA, needs_teacher=True),
+        StrategyInfo(name="mixed", schema=SCHEMA, mixes=True),
     ),
 )
 CATALOG = Catalog(workers=(WORKER,))

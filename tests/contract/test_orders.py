@@ -1,6 +1,7 @@
 """Orders and tickets: each index exactly once, whatever happens to the workers."""
 
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.link import Call, Link
-from nonesuch.orders import cancel, open_orders, place
+from nonesuch.orders import Progress, cancel, open_orders, place, progress_of
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
+from nonesuch.tally import Tally
 from nonesuch.tickets import claim, commit, fail_order, give_back, renew, sweep
 
 
@@ -115,6 +117,26 @@ def test_a_second_copy_is_dropped(service: Link) -> None:
     assert not service.run(renew(service.keys, ticket))
 
 
+def test_the_tally_of_an_order_grows_with_its_commits_and_comes_with_its_end(service: Link) -> None:
+    spec = ring()
+    service.run(open_ring(service.keys, spec))
+    service.run(place(service.keys, order("o", count=4)))
+    one = Tally(tried=Counter({0: 5, 1: 2}), wrong_label=Counter({0: 3}), below_threshold=Counter({0: 1}))
+    other = Tally(tried=Counter({1: 7}), wrong_label=Counter({1: 7}), short=Counter({1: 1}))
+    first, second = (service.run(claim(service.keys, ["fake"])) for _ in range(2))
+    assert first is not None and second is not None
+    service.run(commit(service.keys, first, payload(first), 2, one))
+    service.run(commit(service.keys, first, payload(first), 2, one))  # a second copy counts for nothing
+    progress = service.run(progress_of(service.keys, "o"))
+    assert progress == Progress(tickets_left=1, delivered=2, tally=one)
+    service.run(commit(service.keys, second, payload(second), 1, other))
+    (end,) = drain(service, spec)[1]
+    assert end.tally == one + other
+    assert end.tally.kept == Counter({0: 1, 1: 2}) and end.tally.acceptance(1) == 2 / 9
+    assert service.run(progress_of(service.keys, "o")) is None
+    assert service.keys.tally("o") not in all_keys(service)
+
+
 def test_a_renewed_lease_is_not_swept(service: Link) -> None:
     service.run(open_ring(service.keys, ring()))
     service.run(place(service.keys, order("o")))
@@ -206,8 +228,8 @@ def test_an_unmakeable_ticket_ends_its_order(service: Link) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"generators": ("nobody",)}, "no worker hosts a generator 'nobody'; hosted now: fake, flat"),
-        ({"strategy": "magic"}, "unknown strategy 'magic': the workers know mined, random"),
+        ({"generators": ("nobody",)}, "no worker hosts a generator 'nobody'; hosted now: fake, flat, twin"),
+        ({"strategy": "magic"}, "unknown strategy 'magic': the workers know choosy, mined, mixed, random"),
         (
             {"params": {"sigma": -1}},
             "strategy 'random': sigma -1 cannot be used: -1 is less than or equal to the minimum of 0",
@@ -216,7 +238,13 @@ def test_an_unmakeable_ticket_ends_its_order(service: Link) -> None:
         ({"labels": {"kind": "balanced", "classes": [7]}}, "class 7 is unknown"),
         ({"strategy": "mined"}, "needs a snapshot"),
         ({"strategy": "mined", "snapshot": {"version": 3}, "generators": ("flat",)}, "follows gradients"),
-        ({"strategy": "mined", "snapshot": {"version": 3}}, "snapshot '3' of channel 'default' is not there"),
+        ({"strategy": "mined", "snapshot": {"version": 3}}, "snapshot 3 of channel 'default' is not kept; kept are none"),
+        ({"strategy": "mined", "snapshot": {"version": "latest"}}, "no snapshot was published in channel 'default'"),
+        ({"strategy": "choosy"}, "choosy needs a teacher"),
+        ({"snapshot": {"version": 3}, "teacher": {"version": 3}}, "both version 3 of channel 'default'"),
+        ({"params": {"verify": True}}, "random with verify needs a teacher.*or leave verify out"),
+        ({"generators": ("fake", "twin")}, "'random' uses one generator and the order names 2.*'mixture'"),
+        ({"strategy": "mixed", "generators": ("fake", "twin"), "params": {"weights": [1]}}, "1 weights are given for 2"),
         ({"deadline": 1.0}, "has passed"),
         ({"ticket_size": 1024, "count": 1024}, "order smaller tickets"),
         ({"sink": "nowhere"}, "ring 'nowhere' is not open"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import IntegrityError
+from nonesuch.ledger import of_generators
 from nonesuch.schema import (
     Rows,
     batch_bytes,
@@ -20,8 +21,10 @@ from nonesuch.schema import (
     class_names_of,
     images_of,
     labels_of,
+    ledger_of,
     make_batch,
     read_batch,
+    soft_labels_of,
     write_batch,
 )
 
@@ -36,8 +39,12 @@ def rows(n: int, shape: tuple[int, int, int] = (4, 4, 1), z_dim: int | None = No
         sigma=1.0,
         truncation=0.5 if z_dim else None,
         snapshot=7 if z_dim else None,
+        attempt=rng.integers(0, 9, n, dtype=np.int32) if z_dim else None,
         score=rng.random(n, dtype=np.float32) if z_dim else None,
-        z=rng.standard_normal((n, z_dim)).astype(np.float16) if z_dim else None,
+        score_before=rng.random(n, dtype=np.float32) if z_dim else None,
+        flips=rng.integers(0, 3, n, dtype=np.int16) if z_dim else None,
+        z=list(rng.standard_normal((n, z_dim)).astype(np.float16)) if z_dim else None,
+        soft_labels=rng.random((n, 3)).astype(np.float16) if z_dim else None,
     )
 
 
@@ -52,7 +59,9 @@ def test_a_batch_survives_the_wire(z_dim: int | None) -> None:
     back.validate(full=True)
     np.testing.assert_array_equal(images_of(back), given_rows.images)
     np.testing.assert_array_equal(labels_of(back), given_rows.labels)
-    assert back.schema.equals(batch_schema((4, 4, 1), INFO.class_names), check_metadata=True)
+    ledger = of_generators([INFO])
+    assert back.schema.equals(batch_schema((4, 4, 1), INFO.class_names, ledger), check_metadata=True)
+    assert ledger_of(back.schema) == ledger
     assert class_names_of(back.schema) == INFO.class_names
     row = back.slice(3, 1).to_pylist()[0]
     assert (row["order"], row["index"], row["seed"], row["generator"]) == ("o", 103, 2**62, "fake")
@@ -60,6 +69,12 @@ def test_a_batch_survives_the_wire(z_dim: int | None) -> None:
     assert (row["z"] is None) == (z_dim is None)
     if given_rows.z is not None:
         np.testing.assert_array_equal(np.array(back.column("z").to_pylist(), np.float16), given_rows.z)
+        np.testing.assert_array_equal(soft_labels_of(back), given_rows.soft_labels)
+        for name in ("attempt", "score", "score_before", "flips"):
+            np.testing.assert_array_equal(back.column(name).to_numpy(), getattr(given_rows, name))
+    else:
+        assert soft_labels_of(back) is None
+        assert back.column("attempt").to_pylist() == [0] * 5
 
 
 def test_a_mixture_names_the_generator_of_each_row() -> None:
@@ -78,10 +93,23 @@ def test_the_bound_on_its_size_holds(n: int, shape: tuple[int, int, int], z_dim:
 
 def test_it_survives_parquet_with_its_type_and_metadata() -> None:
     file = io.BytesIO()
-    pq.write_table(pa.Table.from_batches([batch(rows(5))]), file)
+    written = pa.Table.from_batches([batch(rows(5, z_dim=2))])
+    pq.write_table(written, file)
     table = pq.read_table(file)
+    assert table.equals(written)
     assert table.schema.field("image").type == pa.fixed_shape_tensor(pa.uint8(), (4, 4, 1))
     assert json.loads(table.schema.metadata[b"nonesuch.class_names"]) == ["ant", "bee", "cat"]
+
+
+def test_latents_of_generators_of_several_lengths_share_a_batch() -> None:
+    ragged = Rows(**{**vars(rows(2)), "z": [np.ones(2, np.float16), np.ones(5, np.float16)]})
+    assert [len(z) for z in read_batch(write_batch(batch(ragged))).column("z").to_pylist()] == [2, 5]
+
+
+def test_a_batch_that_could_not_be_filled_has_no_rows() -> None:
+    empty = batch(rows(0, z_dim=2))
+    back = read_batch(write_batch(empty))
+    assert back.num_rows == 0 and images_of(back).shape == (0, 4, 4, 1)
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"\xff\xff\xff\xff\x10\x00\x00\x00"])
@@ -98,5 +126,5 @@ def test_a_truncated_batch_is_refused() -> None:
 
 def test_another_schema_version_is_refused() -> None:
     old = batch(rows(5)).replace_schema_metadata({"nonesuch.schema": "0"})
-    with pytest.raises(IntegrityError, match="schema version 0; this program reads 1"):
+    with pytest.raises(IntegrityError, match="schema version 0; this program reads 2"):
         read_batch(write_batch(old))

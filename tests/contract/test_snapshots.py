@@ -5,11 +5,11 @@ from hashlib import sha256
 import pytest
 from fakes import order, ring
 
-from nonesuch.errors import IntegrityError, InvalidSnapshot, SnapshotNotFound
+from nonesuch.errors import IntegrityError, InvalidOrder, InvalidSnapshot, SnapshotNotFound
 from nonesuch.link import Call, Link
 from nonesuch.orders import cancel, place
 from nonesuch.rings import close_ring, open_ring
-from nonesuch.snapshots import SnapshotHeader, drop_channel, fetch, latest_version, publish
+from nonesuch.snapshots import SnapshotHeader, drop_channel, fetch, latest_version, publish, read_header
 
 
 def header(version: int, payload: bytes, channel: str = "run") -> SnapshotHeader:
@@ -70,6 +70,44 @@ def test_only_the_last_are_kept_and_those_that_an_open_order_names(service: Link
         service.run(fetch(service.keys, "run", 1))
 
 
+def test_a_teacher_is_kept_as_long_as_an_open_order_names_it(service: Link) -> None:
+    service.run(open_ring(service.keys, ring()))
+    put(service, 1)
+    service.run(place(service.keys, order("o", teacher={"channel": "run", "version": 1})))
+    for version in range(2, 7):
+        put(service, version)
+    assert service.run(fetch(service.keys, "run", 1))[1] == b"weights"
+    service.run(cancel(service.keys, "o"))
+    with pytest.raises(SnapshotNotFound, match="kept are 4, 5, 6"):
+        service.run(fetch(service.keys, "run", 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_shape": (8, 8, 1)}, r"takes images of \(8, 8, 1\) and generator 'fake' makes \(4, 4, 1\)"),
+        ({"classes": 4}, "has other classes .4: 4 without names"),
+        ({"class_names": ("one", "two", "three")}, "has other classes .3: one, two, three, …. than generator 'fake'"),
+    ],
+)
+@pytest.mark.parametrize("field", ["snapshot", "teacher"])
+def test_a_classifier_of_other_images_is_refused(service: Link, field: str, change: dict, message: str) -> None:
+    service.run(open_ring(service.keys, ring()))
+    foreign = header(1, b"weights").model_copy(update=change)
+    service.run(publish(service.keys, foreign, b"weights"))
+    with pytest.raises(InvalidOrder, match=message) as refused:
+        service.run(place(service.keys, order("o", **{field: {"channel": "run"}})))
+    assert refused.value.field == field
+
+
+def test_a_header_is_read_without_its_payload(link: Link) -> None:
+    for version in (1, 2):
+        put(link, version)
+    assert link.run(read_header(link.keys, "run", 1)).version == 1
+    assert link.run(read_header(link.keys, "run", "latest")) == header(2, b"weights")
+    assert header(2, b"weights").ledger.direct == "labelled"  # nobody said, so it is taken for granted
+
+
 def test_a_payload_that_is_not_what_its_header_says_is_refused(link: Link) -> None:
     with pytest.raises(InvalidSnapshot, match="sha256"):
         link.run(publish(link.keys, header(1, b"weights"), b"others"))
@@ -83,9 +121,10 @@ def test_damage_is_noticed(link: Link) -> None:
         link.run(fetch(link.keys, "run", 1))
 
 
-def test_a_channel_goes_with_its_ring(link: Link) -> None:
-    link.run(open_ring(link.keys, ring(channel="run")))
+def test_its_channels_go_with_a_ring(link: Link) -> None:
+    link.run(open_ring(link.keys, ring(channels=("run", "run-teacher"))))
     put(link, 1)
+    link.run(publish(link.keys, header(0, b"teacher", "run-teacher"), b"teacher"))
     link.run(close_ring(link.keys, "ring"))
     assert command(link, "KEYS", link.keys.pattern) in ([], [link.keys.bell.encode()])
 

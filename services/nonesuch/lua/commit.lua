@@ -1,5 +1,5 @@
 -- commit: one atomic step from a minted ticket to an unread batch. A second copy of a ticket is dropped.
--- ARGV: order id, ticket number, rows, payload (Arrow IPC stream)
+-- ARGV: order id, ticket number, rows, payload (Arrow IPC stream), then pairs of a counter's name and how much it grows
 -- Returns 'committed', 'duplicate', 'closed' (the order is no longer open), 'too large', or 'full' (policy `latest`
 --       with every slot in the consumer's hands: try again).
 local id, number, rows, payload = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -35,5 +35,6 @@ redis.call('LREM', k_returned(id), 0, number)
 redis.call('ZREM', K_LEASES, id .. ' ' .. number)
 redis.call('HINCRBY', k_order(id), 'outstanding', -1)
 redis.call('HINCRBY', k_order(id), 'delivered', rows)
+for i = 5, #ARGV, 2 do redis.call('HINCRBY', k_tally(id), ARGV[i], ARGV[i + 1]) end
 if redis.call('HINCRBY', k_order(id), 'left', -1) == 0 then close_order(id, 'done', '') end
 return 'committed'

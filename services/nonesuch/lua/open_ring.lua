@@ -1,6 +1,6 @@
 -- open_ring: makes a ring, or takes over the one that is there (its consumer was restarted): batches that were in
 -- hand and never released are unread again, in their order.
--- ARGV: name, policy, slots, slot_bytes, time to live in ms, snapshot channel that goes with the ring or ''
+-- ARGV: name, policy, slots, slot_bytes, time to live in ms, snapshot channels that go with the ring, joined by ','
 -- Returns 'opened', 'reopened', or 'differs' (there is one with another policy or size).
 local name, policy, slots, slot_bytes = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local r = redis.call('HMGET', k_ring(name), 'policy', 'slots', 'slot_bytes')
@@ -11,6 +11,6 @@ if r[1] then
   return 'reopened'
 end
 redis.call('HSET', k_ring(name), 'policy', policy, 'slots', slots, 'slot_bytes', slot_bytes,
-  'reserved', 0, 'committed', 0, 'overwritten', 0, 'channel', ARGV[6])
+  'reserved', 0, 'committed', 0, 'overwritten', 0, 'channels', ARGV[6])
 for i = 0, tonumber(slots) - 1 do redis.call('RPUSH', k_free(name), i) end
 return 'opened'

@@ -13,6 +13,7 @@ local function k_order(id) return NS .. ':order:' .. id end
 local function k_done(id) return k_order(id) .. ':done' end
 local function k_returned(id) return k_order(id) .. ':returned' end
 local function k_attempts(id) return k_order(id) .. ':attempts' end
+local function k_tally(id) return k_order(id) .. ':tally' end
 local function k_open(priority) return NS .. ':open:' .. priority end
 local K_LEASES = NS .. ':leases'
 local K_DEADLINES = NS .. ':deadlines'
@@ -56,7 +57,6 @@ local function trim_snapshots(channel, keep)
 end
 
 local function unpin(channel, version)
-  if channel == '' or version == 'latest' then return end
   if redis.call('HINCRBY', k_pins(channel), version, -1) <= 0 then
     redis.call('HDEL', k_pins(channel), version)
     local keep = tonumber(redis.call('HGET', k_snapshot(channel, version), 'keep'))
@@ -64,16 +64,23 @@ local function unpin(channel, version)
   end
 end
 
+-- A hash of numbers as a table.
+local function counts(key)
+  local flat, found = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do found[flat[i]] = tonumber(flat[i + 1]) end
+  return found
+end
+
 -- Ends an order: gives back its reservations, tells its ring how it ended, deletes its keys.
 local function close_order(id, state, reason)
-  local o = redis.call('HMGET', k_order(id), 'sink', 'priority', 'outstanding', 'delivered', 'channel', 'version')
+  local o = redis.call('HMGET', k_order(id), 'sink', 'priority', 'outstanding', 'delivered', 'pins')
   if not o[1] then return 0 end
   local sink, priority = o[1], o[2]
   if redis.call('EXISTS', k_ring(sink)) == 1 then
     redis.call('HINCRBY', k_ring(sink), 'reserved', 0 - tonumber(o[3]))  -- not -0: Redis refuses it
     redis.call('SREM', k_orders(sink), id)
     redis.call('RPUSH', k_ready(sink),
-      cjson.encode({order = id, ['end'] = state, reason = reason, rows = tonumber(o[4])}))
+      cjson.encode({order = id, ['end'] = state, reason = reason, rows = tonumber(o[4]), tally = counts(k_tally(id))}))
   end
   redis.call('LREM', k_open(priority), 0, id)
   redis.call('ZREM', K_DEADLINES, id)
@@ -83,8 +90,8 @@ local function close_order(id, state, reason)
       if string.sub(lease, 1, #prefix) == prefix then redis.call('ZREM', K_LEASES, lease) end
     end
   end
-  redis.call('DEL', k_order(id), k_done(id), k_returned(id), k_attempts(id))
-  unpin(o[5], o[6])
+  redis.call('DEL', k_order(id), k_done(id), k_returned(id), k_attempts(id), k_tally(id))
+  for _, pin in ipairs(cjson.decode(o[5])) do unpin(pin[1], pin[2]) end
   ring_bell(1)
   return 1
 end
@@ -112,11 +119,10 @@ local function delete_channel(channel)
   redis.call('DEL', k_snapshots(channel), k_pins(channel))
 end
 
--- Deletes a ring with its snapshot channel, and ends the orders that deliver to it; nobody is left to be told.
+-- Deletes a ring with its snapshot channels, and ends the orders that deliver to it; nobody is left to be told.
 local function delete_ring(name)
   for _, id in ipairs(redis.call('SMEMBERS', k_orders(name))) do close_order(id, 'cancelled', 'its ring was closed') end
-  local channel = redis.call('HGET', k_ring(name), 'channel')
-  if channel and channel ~= '' then delete_channel(channel) end
+  for channel in string.gmatch(redis.call('HGET', k_ring(name), 'channels') or '', '[^,]+') do delete_channel(channel) end
   local slots = tonumber(redis.call('HGET', k_ring(name), 'slots')) or 0
   for i = 0, slots - 1 do redis.call('DEL', k_slot(name, i)) end
   redis.call('DEL', k_ready(name), k_in_hand(name), k_free(name), k_orders(name))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
 from nonesuch.errors import Unreachable
 from nonesuch.keys import Keys
@@ -39,6 +39,7 @@ STRATEGIES = (
         schema={"type": "object", "properties": {"sigma": SIGMA}, "additionalProperties": False},
     ),
     StrategyInfo(name="mined", schema={"type": "object"}, needs_snapshot=True),
+    StrategyInfo(name="choosy", schema={"type": "object"}, needs_teacher=True, mixes=True, rejects=True),
 )
 
 
@@ -66,6 +67,7 @@ class FakeWorker:
     """Returns None, or why the order must fail."""
     cut: Callable[[Ticket, int], int] = lambda ticket, rows: rows
     """How many of a ticket's rows it really delivers."""
+    tallies: tuple[Counted, ...] = ()
     committed: list[int] = field(default_factory=list)
     """Numbers of the tickets that it committed."""
 
@@ -84,7 +86,7 @@ class FakeWorker:
             keys,
             WorkerInfo(
                 id=self.name, host="here", pid=1, device="cpu", started=0.0, generators=self.generators,
-                strategies=STRATEGIES,
+                strategies=STRATEGIES, tallies=self.tallies,
             ),
         )  # fmt: skip
 

@@ -2,13 +2,18 @@
 
 import json
 import time
+from hashlib import sha256
 
 import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from nonesuch import snapshots
+from nonesuch.catalog import Counted
+from nonesuch.orders import SnapshotRef
 from nonesuch.schema import class_names_of
+from nonesuch.snapshots import SnapshotHeader
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -82,6 +87,57 @@ def test_the_catalogue_is_what_the_workers_announced(http, workers):
     strategies = {s["name"]: s for s in http.get("/v1/strategies").json()["strategies"]}
     assert strategies["random"]["schema"]["properties"]["sigma"]["exclusiveMinimum"] == 0
     assert strategies["mined"]["needs_snapshot"] is True
+
+
+def publish(link, channel: str, weights: bytes) -> SnapshotHeader:
+    header = SnapshotHeader(
+        channel=channel, version=0, architecture="resnet18", image_shape=(4, 4, 1), classes=3,
+        class_names=("ant", "bee", "cat"), mean=(0.5,), std=(0.5,), epoch=0, step=0, sha256=sha256(weights).hexdigest(),
+    )  # fmt: skip
+    link.run(snapshots.publish(link.keys, header, weights))
+    return header
+
+
+def test_a_teacher_is_fixed_when_the_request_comes_and_its_weights_are_part_of_the_recipe(http, workers, link):
+    (worker,) = workers()
+    named = []
+    worker.hook = lambda ticket: named.append(ticket.order.teacher)
+    ask = {"count": 5, "strategy": "choosy", "seed": 1, "teacher": {"channel": "teacher"}}
+    publish(link, "teacher", b"one")
+    first = http.post("/v1/batches", json=ask)
+    assert first.status_code == 200, first.text
+    assert named == [SnapshotRef(channel="teacher", version=0)]
+    link.run(snapshots.drop_channel(link.keys, "teacher"))
+    publish(link, "teacher", b"two")
+    second = http.post("/v1/batches", json=ask)
+    assert first.headers["x-nonesuch-order"] != second.headers["x-nonesuch-order"]
+
+
+def test_several_generators_for_a_strategy_that_mixes(http, workers, small, link):
+    (worker,) = workers(generators=(small, small.model_copy(update={"id": "twin"})))
+    named = []
+    worker.hook = lambda ticket: named.append(ticket.order.generators)
+    publish(link, "teacher", b"one")
+    ask = {"count": 5, "strategy": "choosy", "teacher": {"channel": "teacher"}, "generator": ["small", "twin"]}
+    assert http.post("/v1/batches", json=ask).status_code == 200
+    assert named == [("small", "twin")]
+
+
+def test_what_could_not_be_filled_is_left_out(http, workers, link):
+    publish(link, "teacher", b"one")
+    workers(cut=lambda ticket, rows: 0 if ticket.number == 1 else rows - 4)
+    rows = table(http.post("/v1/batches", json={"count": 192, "strategy": "choosy", "teacher": {"channel": "teacher"}}))
+    assert rows["index"].to_pylist() == [*range(60), *range(128, 188)]
+
+
+def test_what_filters_keep_and_reject_can_be_asked_for(http, workers):
+    assert http.get("/v1/acceptance").json() == {"strategies": []}
+    one = Counted(strategy="choosy", generators=("small",), counters={"tried:1": 4, "wrong_label:1": 3})
+    workers(2, tallies=(one,))
+    (counted,) = http.get("/v1/acceptance").json()["strategies"]
+    assert (counted["strategy"], counted["generators"], counted["acceptance"]) == ("choosy", ["small"], 0.25)
+    bee = {"class_name": "bee", "tried": 8, "kept": 2, "wrong_label": 6, "below_threshold": 0, "short": 0}
+    assert counted["classes"] == [bee]
 
 
 def test_ready_means_that_a_worker_is_there(http, workers):
