@@ -2,24 +2,35 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
-import pyarrow as pa
 import pytest
+import torch
 from fakes import WORKER, order, payload, ring
 
 from nonesuch.catalog import read_catalog
+from nonesuch.classifiers import ClassifierSpec, build
+from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue
+from nonesuch.labels import Balanced
 from nonesuch.link import Link
-from nonesuch.orders import open_orders, place
+from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
+from nonesuch.snapshots import SnapshotHeader, publish
+from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
 from nonesuch_worker import loop as loop_module
+from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.loop import TicketLoop
+from nonesuch_worker.minter import MintedTicket, Minter
+from nonesuch_worker.service import MintingService, SnapshotCache
+from nonesuch_worker.strategies.registry import describe
 
 RING = ring(slots=4)
 
@@ -27,14 +38,16 @@ RING = ring(slots=4)
 class Minting:
     """Mints what `before` lets through."""
 
-    def __init__(self, before: Callable[[Ticket], None] = lambda ticket: None) -> None:
+    def __init__(self, before: Callable[[Ticket], None] = lambda ticket: None, tally: Tally = NOTHING) -> None:
         self.before = before
+        self.tally = tally
+        """Of every ticket."""
         self.tickets: list[int] = []
 
-    def mint(self, ticket: Ticket) -> pa.RecordBatch:
+    def mint(self, ticket: Ticket) -> MintedTicket:
         self.before(ticket)
         self.tickets.append(ticket.number)
-        return read_batch(payload(ticket))
+        return MintedTicket(read_batch(payload(ticket)), self.tally)
 
 
 @contextmanager
@@ -81,6 +94,100 @@ def test_three_workers_make_the_same_bytes_as_one(link: Link) -> None:
         seen.append(batches)
     assert seen[0] == seen[1]
     assert sorted(seen[0]) == list(range(13))
+
+
+def test_a_tally_adds_up_over_tickets_and_workers_and_arrives_with_the_end(link: Link) -> None:
+    each = Tally(
+        tried=Counter({0: 3, 2: 5}), wrong_label=Counter({2: 2}), below_threshold=Counter({2: 1}), short=Counter({2: 1})
+    )
+    held = threading.Event()
+
+    def hold_the_last(ticket: Ticket) -> None:
+        if ticket.number == 4:
+            assert held.wait(10)
+
+    link.run(open_ring(link.keys, RING))
+    with working(link, *[Minting(hold_the_last, each) for _ in range(2)]):
+        link.run(place(link.keys, order("o")))
+        seen = 0
+        while seen < 4:
+            taken = link.run(take(link.keys, RING, timeout_s=20))
+            assert isinstance(taken, Delivery) and taken.ticket != 4
+            link.run(release(link.keys, RING, taken))
+            seen += 1
+        progress = link.run(progress_of(link.keys, "o"))
+        assert progress is not None
+        assert (progress.tickets_left, progress.delivered) == (1, 8)
+        assert progress.tally == each + each + each + each
+        held.set()
+        batches, end = collect(link)
+    assert list(batches) == [4] and (end.state, end.rows) == ("done", 10)
+    assert end.tally.tried == {0: 15, 2: 25} and end.tally.wrong_label == {2: 10}
+    assert end.tally.below_threshold == {2: 5} and end.tally.short == {2: 5}
+    assert end.tally.acceptance(2) == 10 / 25
+    assert link.run(progress_of(link.keys, "o")) is None
+
+
+def test_orders_that_ask_classifiers_are_filled_from_their_snapshots(link: Link) -> None:
+    generator = load_generator("analytic:size=8,separation=6")
+    info = generator.info
+    for channel, seed in (("run", 0), ("teacher", 1)):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            spec = ClassifierSpec(architecture="resnet18", args={"width": 2})
+            weights = dump(build(spec, in_channels=1, classes=10, image_size=8))
+        header = SnapshotHeader(
+            channel=channel, version=7, architecture="resnet18", args={"width": 2}, image_shape=(8, 8, 1), classes=10,
+            mean=(0.5,), std=(0.5,), epoch=1, step=1, sha256=sha256(weights).hexdigest(),
+        )  # fmt: skip
+        link.run(publish(link.keys, header, weights))
+    worker = WORKER.model_copy(update={"generators": (info,), "strategies": describe()})
+    loop = TicketLoop(link, MintingService(Minter([generator]), SnapshotCache(link, generator.device)), worker)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    try:
+        while not link.run(read_catalog(link.keys)).workers:
+            time.sleep(0.01)
+        link.run(open_ring(link.keys, RING))
+        run, teacher = SnapshotRef(channel="run"), SnapshotRef(channel="teacher")
+        common = {"generators": ("analytic",), "labels": Balanced(classes=(0, 1, 2)), "count": 12, "ticket_size": 6}
+
+        params = {"threshold": 0.05, "attempts": 3}
+        link.run(place(link.keys, order("kept", **common, strategy="filtered", params=params, teacher=teacher)))
+        batches, end = collect(link)
+        assert end.state == "done" and end.rows == end.tally.kept.total() < 12  # random weights recognise little
+        assert end.rows + end.tally.short.total() == 12
+
+        link.run(place(link.keys, order("mined", **common, strategy="hsm", params={"steps": 2}, snapshot=run)))
+        batches, end = collect(link)
+        first = read_batch(batches[0])
+        assert (end.state, end.rows) == ("done", 12) and first.column("snapshot").to_pylist() == [7] * 6
+        assert first.column("z").null_count == first.column("score_before").null_count == 0
+    finally:
+        loop.stop()
+        thread.join(10)
+
+
+def test_an_order_of_a_strategy_that_rejects_nothing_ends_without_a_tally(link: Link) -> None:
+    link.run(open_ring(link.keys, RING))
+    with working(link, Minting()):
+        link.run(place(link.keys, order("o")))
+        _, end = collect(link)
+    assert end.state == "done" and end.tally == NOTHING and not end.tally
+
+
+def test_a_ticket_that_failed_and_was_made_again_is_counted_once(link: Link) -> None:
+    failures = iter(["out of memory"])
+
+    def fail_once(ticket: Ticket) -> None:
+        if ticket.number == 1 and (why := next(failures, None)):
+            raise RuntimeError(why)
+
+    link.run(open_ring(link.keys, RING))
+    with working(link, Minting(fail_once, Tally(tried=Counter({1: 1})))):
+        link.run(place(link.keys, order("o")))
+        _, end = collect(link)
+    assert end.state == "done" and end.tally.tried == {1: 5}
 
 
 def test_an_error_that_passes_costs_an_attempt_and_nothing_else(link: Link) -> None:

@@ -1,5 +1,6 @@
 """The minter: tickets become batches that are a function of the order and the slice."""
 
+from collections import Counter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,13 +10,17 @@ from torch import Tensor, nn
 
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, InvalidValue
 from nonesuch.labels import Balanced, Explicit
+from nonesuch.ledger import Ledger, Use
 from nonesuch.orders import Order
-from nonesuch.schema import images_of, labels_of, read_batch, write_batch
+from nonesuch.schema import images_of, labels_of, ledger_of, read_batch, soft_labels_of, write_batch
+from nonesuch.snapshots import SnapshotHeader
+from nonesuch.tally import Tally, count
 from nonesuch.tickets import Ticket
 from nonesuch_worker import minter as minter_module
 from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
-from nonesuch_worker.minter import Minter
-from nonesuch_worker.strategies.base import MintContext, Minted, StrategyParams
+from nonesuch_worker.generators.base import to_uint8_NHWC
+from nonesuch_worker.minter import Classifier, Minter
+from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams
 
 
 class Recording(AnalyticGenerator):
@@ -34,21 +39,46 @@ class Picky:
     """A strategy that fills even indices only, asks the snapshot for a score, and keeps its latents."""
 
     name: ClassVar[str] = "picky"
-    Params: ClassVar[type[StrategyParams]] = StrategyParams
+    Params: ClassVar[type[MixingParams]] = MixingParams
     needs_snapshot: ClassVar[bool] = True
+    needs_teacher: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
 
-    def mint(self, ctx: MintContext[StrategyParams]) -> Minted:
+    def mint(self, ctx: MintContext[MixingParams]) -> Minted:
         even = ctx.indices % 2 == 0
-        x = ctx.generators[1](ctx.latents(), ctx.targets())
+        n = int(even.sum())
+        assert ctx.classifier is not None
+        z: dict[int, np.ndarray] = {}
+        score, generator = np.empty(len(even), np.float32), np.empty(len(even), np.int32)
+        for draw in ctx.draws():
+            score[draw.rows] = ctx.classifier(ctx.render(draw)).amax(dim=1).numpy()
+            generator[draw.rows] = draw.generator
+            z.update(zip(draw.rows.tolist(), draw.z.half().numpy(), strict=True))
         return Minted(
             images=np.zeros((len(even), 16, 16, 1), np.uint8)[even],
             labels=ctx.labels[even],
             indices=ctx.indices[even],
-            generator=np.ones(even.sum(), np.int32),
-            score=ctx.classifier(x).amax(dim=1).numpy()[even],
-            z=ctx.latents().numpy().astype(np.float16)[even],
+            generator=generator[even],
+            attempt=np.full(n, 2, np.int32),
+            score=score[even],
+            score_before=score[even] + 1,
+            flips=np.full(n, 3, np.int16),
+            z=[z[row] for row in np.flatnonzero(even)],
+            tally=Tally(tried=count(ctx.labels), short=count(ctx.labels[~even])),
         )
+
+
+def judge(version: int = 12, channel: str = "run", **given: Any) -> Classifier:
+    """A linear classifier of the analytic generator's images."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(version)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(256, 10)).requires_grad_(False).eval()
+    header = SnapshotHeader(
+        channel=channel, version=version, architecture="linear", image_shape=(16, 16, 1), classes=10, mean=(0.5,),
+        std=(0.5,), epoch=0, step=0, sha256="0" * 64, **given,
+    )  # fmt: skip
+    return Classifier(network, header)
 
 
 def order(**given: Any) -> Order:
@@ -66,7 +96,9 @@ def order(**given: Any) -> Order:
 
 def test_a_ticket_becomes_its_slice_with_its_provenance() -> None:
     generator = Recording()
-    batch = Minter([generator]).mint(Ticket(order(params={"sigma": 1.5}), number=2))
+    minted = Minter([generator]).mint(Ticket(order(params={"sigma": 1.5}), number=2))
+    batch = minted.batch
+    assert not minted.tally
     assert images_of(batch).shape == (4, 16, 16, 1)  # the last ticket of 20 rows in eights
     assert labels_of(batch).tolist() == [2, 0, 4, 2]
     rows = batch.drop_columns(["image"]).to_pylist()
@@ -80,21 +112,26 @@ def test_a_ticket_becomes_its_slice_with_its_provenance() -> None:
         "sigma": 1.5,
         "truncation": None,
         "seed": 5,
+        "attempt": 0,
         "snapshot": None,
         "score": None,
+        "score_before": None,
+        "flips": None,
         "z": None,
+        "soft_label": None,
     }
 
 
 def test_the_same_ticket_is_the_same_bytes() -> None:
     ticket = Ticket(order(), number=1)
     again = Ticket(order(), number=1, attempt=3)
-    assert write_batch(Minter([Recording()]).mint(ticket)) == write_batch(Minter([Recording()]).mint(again))
+    first, second = (Minter([Recording()]).mint(each).batch for each in (ticket, again))
+    assert write_batch(first) == write_batch(second)
 
 
 def test_an_index_gets_the_same_image_however_the_order_is_cut() -> None:
-    whole = images_of(Minter([Recording()]).mint(Ticket(order(ticket_size=20), 0)))
-    tickets = [images_of(Minter([Recording()], micro_batch=3).mint(Ticket(order(), n))) for n in range(3)]
+    whole = images_of(Minter([Recording()]).mint(Ticket(order(ticket_size=20), 0)).batch)
+    tickets = [images_of(Minter([Recording()], micro_batch=3).mint(Ticket(order(), n)).batch) for n in range(3)]
     difference = np.abs(whole.astype(int) - np.concatenate(tickets))
     assert difference.max() <= 1  # sums in another order may round to the next level
     assert (difference > 0).mean() < 1e-3
@@ -102,7 +139,7 @@ def test_an_index_gets_the_same_image_however_the_order_is_cut() -> None:
 
 def test_micro_batches_cut_a_ticket_from_its_start_and_pass_the_truncation_on() -> None:
     generator = Recording()
-    batch = Minter([generator], micro_batch=3).mint(Ticket(order(params={"truncation": 0.5}), number=0))
+    batch = Minter([generator], micro_batch=3).mint(Ticket(order(params={"truncation": 0.5}), number=0)).batch
     assert generator.calls == [(3, 0.5), (3, 0.5), (2, 0.5)]
     assert batch.column("index").to_pylist() == list(range(8))
     assert batch.column("truncation").to_pylist() == [0.5] * 8
@@ -120,23 +157,105 @@ def test_no_gradient_is_recorded() -> None:
     assert recorded == [False]
 
 
-def test_a_strategy_may_leave_rows_out_and_fill_score_and_latent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strategy_may_leave_rows_out_and_fill_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minter_module, "strategy", lambda name: Picky())
+    generators = [Recording(), Recording(id="other", seed=1, z_dim=12)]
+    wanted = order(generators=("analytic", "other"), strategy="picky", ticket_size=20, params={"weights": [1, 3]})
+    minted = Minter(generators, micro_batch=3).mint(Ticket(wanted, 0), judge(12))
+    batch = read_batch(write_batch(minted.batch))
+    assert batch.column("index").to_pylist() == list(range(0, 20, 2))
+    assert batch.column("snapshot").to_pylist() == [12] * 10
+    assert batch.column("attempt").to_pylist() == [2] * 10
+    assert batch.column("flips").to_pylist() == [3] * 10
+    score, before = (batch.column(name).to_numpy() for name in ("score", "score_before"))
+    assert np.allclose(before, score + 1)
+    ids, shas = batch.column("generator").to_pylist(), batch.column("generator_sha256").to_pylist()
+    assert set(ids) == {"analytic", "other"}
+    hosted = {g.info.id: g.info for g in generators}
+    assert shas == [hosted[i].sha256 for i in ids]
+    assert [len(z) for z in batch.column("z").to_pylist()] == [hosted[i].z_dim for i in ids]
+    assert minted.tally.tried.total() == 20 and minted.tally.short.total() == 10  # of all the micro-batches
+
+
+def test_generators_share_an_order_by_its_weights() -> None:
     generators = [Recording(), Recording(id="other", seed=1)]
-    classifier = nn.Sequential(nn.Flatten(), nn.Linear(256, 10)).requires_grad_(False)
-    ticket = Ticket(order(generators=("analytic", "other"), strategy="picky"), 0)
-    batch = read_batch(write_batch(Minter(generators, micro_batch=3).mint(ticket, classifier, 12)))
-    assert batch.column("index").to_pylist() == [0, 2, 4, 6]
-    assert batch.column("generator").to_pylist() == ["other"] * 4
-    assert batch.column("snapshot").to_pylist() == [12] * 4
-    assert batch.column("score").null_count == 0
-    assert len(batch.column("z")[0].as_py()) == 8
+    wanted = order(generators=("other", "analytic"), strategy="mixture", count=800, ticket_size=800)
+    for weights, share in ((None, 0.5), ([3, 1], 0.75)):
+        given = wanted.model_copy(update={"params": {} if weights is None else {"weights": weights}})
+        batch = Minter(generators, micro_batch=100).mint(Ticket(given, 0)).batch
+        ids = np.array(batch.column("generator").to_pylist())
+        assert abs((ids == "other").mean() - share) < 0.05
+    own = Minter(generators[:1]).mint(Ticket(order(count=800, ticket_size=800), 0)).batch
+    mine = ids == "analytic"
+    assert np.array_equal(images_of(batch)[mine], images_of(own)[mine])  # the same index, the same latent
 
 
-def test_a_strategy_that_asks_a_snapshot_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minter_module, "strategy", lambda name: Picky())
-    with pytest.raises(InvalidOrder, match="needs a snapshot"):
-        Minter([Recording()]).mint(Ticket(order(strategy="picky"), 0))
+def test_a_ticket_of_which_nothing_could_be_filled_is_a_batch_without_rows() -> None:
+    never = judge()
+    assert isinstance(never.network[1], nn.Linear)
+    never.network[1].bias[4] = -1e9
+    wanted = order(strategy="filtered", labels=Balanced(classes=(4,)), params={"attempts": 3, "soft_labels": True})
+    minted = Minter([Recording()], micro_batch=3).mint(Ticket(wanted, 0), None, never)
+    batch = read_batch(write_batch(minted.batch))
+    assert batch.num_rows == 0 and images_of(batch).shape == (0, 16, 16, 1)
+    assert minted.tally == Tally(tried=Counter({4: 24}), wrong_label=Counter({4: 24}), short=Counter({4: 8}))
+
+
+def test_mined_rows_go_through_with_their_latents() -> None:
+    wanted = order(strategy="hsm", params={"steps": 2})
+    batch = Minter([Recording()], micro_batch=3).mint(Ticket(wanted, 0), judge()).batch
+    assert batch.num_rows == 8 and batch.column("score").null_count == batch.column("flips").null_count == 0
+    z = torch.tensor(batch.column("z").to_pylist())
+    again = to_uint8_NHWC(Recording()(z, torch.from_numpy(labels_of(batch).copy()).long()))
+    assert np.abs(again.numpy().astype(int) - images_of(batch)).max() <= 1
+    assert batch.column("snapshot").to_pylist() == [12] * 8
+
+
+def test_soft_labels_are_the_teacher_s_probabilities_of_the_images_as_delivered() -> None:
+    teacher = judge(3, "teacher")
+    wanted = order(params={"soft_labels": True})
+    batch = read_batch(write_batch(Minter([Recording()], micro_batch=3).mint(Ticket(wanted, 0), None, teacher).batch))
+    found = soft_labels_of(batch)
+    x = torch.from_numpy(images_of(batch).copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert found is not None and found.shape == (8, 10) and found.dtype == np.float16
+    assert np.allclose(found, teacher.network(x).softmax(1).numpy(), atol=1e-3)
+    assert batch.column("snapshot").null_count == 8  # nothing was aimed at a snapshot
+
+
+def test_the_ledger_names_every_classifier_that_had_a_part() -> None:
+    real = Ledger(uses=(Use(by="training", information="labelled", what="60,000 images", direct=True),))
+    none = Ledger()
+    plain = Minter([Recording()]).mint(Ticket(order(), 0)).batch
+    assert ledger_of(plain.schema).information == "none"
+    wanted = order(strategy="hsm", params={"steps": 1, "verify": True})
+    taught = Minter([Recording()]).mint(Ticket(wanted, 0), judge(ledger=none), judge(3, "teacher", ledger=real)).batch
+    assert ledger_of(taught.schema).information == "labelled" and ledger_of(taught.schema).direct == "none"
+    assert "teacher" in ledger_of(taught.schema).statement and "60,000 images" in ledger_of(taught.schema).statement
+    aimed = Minter([Recording()]).mint(Ticket(order(strategy="select"), 0), judge(ledger=real)).batch
+    assert "snapshot" in ledger_of(aimed.schema).statement
+    unaimed = Minter([Recording()]).mint(Ticket(order(), 0), judge(ledger=real)).batch
+    assert ledger_of(unaimed.schema).information == "none"  # random asks no snapshot
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"strategy": "hsm"}, "'hsm' needs a snapshot"),
+        ({"strategy": "select"}, "'select' needs a snapshot"),
+        ({"strategy": "filtered"}, "'filtered' needs a teacher"),
+        ({"params": {"soft_labels": True}}, "'random' needs a teacher"),
+        ({"generators": ("analytic", "other")}, "'random' takes one generator"),
+    ],
+)
+def test_a_strategy_is_refused_without_what_it_needs(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidOrder, match=said):
+        Minter([Recording(), Recording(id="other")]).mint(Ticket(order(**given), 0))
+
+
+@pytest.mark.parametrize(("strategy", "param"), [("hsm", "verify"), ("select", "teacher_valid")])
+def test_a_parameter_that_needs_a_teacher_is_refused_without_one(strategy: str, param: str) -> None:
+    with pytest.raises(InvalidOrder, match="needs a teacher"):
+        Minter([Recording()]).mint(Ticket(order(strategy=strategy, params={param: True}), 0), judge())
 
 
 @pytest.mark.parametrize(

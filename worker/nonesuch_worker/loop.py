@@ -14,13 +14,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-import pyarrow as pa
-
-from nonesuch.catalog import HEARTBEAT_S, WorkerInfo, announce, withdraw
+from nonesuch.catalog import HEARTBEAT_S, Counted, WorkerInfo, announce, withdraw
 from nonesuch.errors import InvalidValue, NotFound, ServiceError, Unreachable
 from nonesuch.link import Link, Op
+from nonesuch.orders import Order
 from nonesuch.schema import write_batch
-from nonesuch.tickets import LEASE_S, Ticket, claim, commit, fail_order, give_back, renew, sweep, wait_for_bell
+from nonesuch.tally import NOTHING, Tally
+from nonesuch.tickets import (
+    LEASE_S,
+    CommitResult,
+    Ticket,
+    claim,
+    commit,
+    fail_order,
+    give_back,
+    renew,
+    sweep,
+    wait_for_bell,
+)
+from nonesuch_worker.minter import MintedTicket
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +46,7 @@ FULL_S = 0.01
 class Mints(Protocol):
     """Whatever turns a ticket into a batch (`service.MintingService`, or a fake in tests)."""
 
-    def mint(self, ticket: Ticket) -> pa.RecordBatch: ...
+    def mint(self, ticket: Ticket) -> MintedTicket: ...
 
 
 class TicketLoop:
@@ -53,6 +65,7 @@ class TicketLoop:
         self._in_hand: Ticket | None = None
         self._tickets = 0
         self._images = 0
+        self._tallies: dict[tuple[str, tuple[str, ...]], Tally] = {}
 
     def stop(self) -> None:
         """Ask `run` to return after the ticket in hand."""
@@ -77,7 +90,7 @@ class TicketLoop:
     def _work(self, ticket: Ticket) -> None:
         self._in_hand = ticket
         try:
-            batch = self._mints.mint(ticket)
+            minted = self._mints.mint(ticket)
         except (InvalidValue, NotFound) as error:
             log.warning("%s cannot be made: %s", ticket, error)
             reason = str(error)
@@ -91,24 +104,35 @@ class TicketLoop:
                 self._link.run(give_back(self._keys, ticket))
             raise
         else:
-            self._commit(ticket, batch)
+            self._commit(ticket, minted)
         finally:
             self._in_hand = None
 
-    def _commit(self, ticket: Ticket, batch: pa.RecordBatch) -> None:
-        payload = write_batch(batch)
-        while (result := self._patiently(lambda: commit(self._keys, ticket, payload, batch.num_rows))) == "full":
+    def _commit(self, ticket: Ticket, minted: MintedTicket) -> None:
+        payload, rows = write_batch(minted.batch), minted.batch.num_rows
+
+        def delivered() -> Op[CommitResult]:
+            return commit(self._keys, ticket, payload, rows, minted.tally)
+
+        while (result := self._patiently(delivered)) == "full":
             if self._stop.wait(FULL_S):
                 self._patiently(lambda: give_back(self._keys, ticket))
                 return
         if result == "committed":
             self._tickets += 1
-            self._images += batch.num_rows
+            self._images += rows
+            self._count(ticket.order, minted.tally)
         elif result == "too large":
             reason = f"{len(payload)} bytes do not fit into a slot of ring {ticket.order.sink!r}: order smaller tickets"
             self._patiently(lambda: fail_order(self._keys, ticket, reason))
         else:
             log.info("%s was dropped: %s", ticket, result)
+
+    def _count(self, order: Order, tally: Tally) -> None:
+        if tally:
+            key = (order.strategy, order.generators)
+            # A new dict: the pulse reads it from its own thread.
+            self._tallies = {**self._tallies, key: self._tallies.get(key, NOTHING) + tally}
 
     def _patiently(self, operation: Callable[[], Op[T]]) -> T | None:
         """Run an operation, waiting for Redis while it is away. None if told to stop meanwhile."""
@@ -140,7 +164,11 @@ class TicketLoop:
         ticket = self._in_hand
         if ticket is not None:
             self._link.run(renew(self._keys, ticket, lease_s=self._lease_s))
-        counted = {"tickets": self._tickets, "images": self._images}
+        tallies = tuple(
+            Counted(strategy=strategy, generators=generators, counters=tally.counters())
+            for (strategy, generators), tally in self._tallies.items()
+        )
+        counted = {"tickets": self._tickets, "images": self._images, "tallies": tallies}
         self._link.run(announce(self._keys, self._info.model_copy(update=counted)))
         swept = self._link.run(sweep(self._keys))
         if swept.tickets or swept.orders or swept.rings:

@@ -1,6 +1,7 @@
 """Make a ticket: from a slice of an order to one Arrow record batch. Knows nothing of Redis."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -12,14 +13,35 @@ from torch import nn
 
 from nonesuch.config import explain
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, InvalidValue
+from nonesuch.ledger import Ledger, of_generators
 from nonesuch.orders import Order
 from nonesuch.schema import Rows, make_batch
+from nonesuch.snapshots import SnapshotHeader
+from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
-from nonesuch_worker.generators.base import Generator
+from nonesuch_worker.generators.base import Generator, from_uint8_NHWC
 from nonesuch_worker.strategies.base import MintContext, Minted, Strategy, StrategyParams
 from nonesuch_worker.strategies.registry import strategy
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """A snapshot that was loaded: what an order aims at, or its teacher."""
+
+    network: nn.Module
+    """Images (B, C, H, W) in [-1, 1] to logits (B, K); on the generators' device, in eval mode, its weights frozen."""
+    header: SnapshotHeader
+
+
+@dataclass(frozen=True, eq=False)
+class MintedTicket:
+    """A ticket that was made."""
+
+    batch: pa.RecordBatch
+    """Of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where some were not filled."""
+    tally: Tally
 
 
 class Minter:
@@ -42,19 +64,14 @@ class Minter:
         self._micro_batch = micro_batch
 
     def mint(
-        self, ticket: Ticket, classifier: nn.Module | None = None, snapshot_version: int | None = None
-    ) -> pa.RecordBatch:
+        self, ticket: Ticket, snapshot: Classifier | None = None, teacher: Classifier | None = None
+    ) -> MintedTicket:
         """Make a ticket.
 
         Args:
             ticket: what to make.
-            classifier: the order's snapshot, if it names one: images (B, C, H, W) in [-1, 1] to logits (B, K); on the
-                generators' device, in eval mode, its weights frozen.
-            snapshot_version: its version.
-
-        Returns:
-            A batch of `nonesuch.schema`, in the order of the indices. It has fewer rows than the ticket where the
-            strategy could not fill some.
+            snapshot: what the order aims at, if it names one.
+            teacher: the order's teacher, if it names one.
 
         Raises:
             GeneratorNotFound: the order names a generator that is not hosted here.
@@ -63,11 +80,11 @@ class Minter:
         order = ticket.order
         generators = self._of(order)
         chosen, params = _strategy_of(order)
-        if chosen.needs_snapshot and classifier is None:
-            raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot and order {order.id} names none")
+        _check_needs(order, chosen, params, snapshot, teacher)
         labels = _labels_of(ticket, classes=len(generators[0].info.class_names))
         step = self._micro_batch or len(labels)
         parts = []
+        soft_labels = []
         with torch.no_grad():
             for start in range(0, len(labels), step):
                 context = MintContext(
@@ -76,18 +93,23 @@ class Minter:
                     labels=labels[start : start + step],
                     generators=generators,
                     params=params,
-                    classifier=classifier,
-                    snapshot_version=snapshot_version,
+                    classifier=snapshot.network if snapshot else None,
+                    teacher=teacher.network if teacher else None,
                     device=generators[0].device,
                 )
                 parts.append(chosen.mint(context))
-        return make_batch(
-            _rows(parts, params, snapshot_version if chosen.needs_snapshot else None),
+                if params.soft_labels and teacher is not None:
+                    soft_labels.append(_soft_labels(parts[-1].images, teacher.network, context.device))
+        aimed = snapshot if chosen.needs_snapshot else None
+        batch = make_batch(
+            _rows(parts, params, aimed.header.version if aimed else None, _joined(soft_labels)),
             order=order.id,
             seed=order.seed,
             strategy=order.strategy,
             generators=[g.info for g in generators],
+            ledger=_ledger(generators, aimed, teacher),
         )
+        return MintedTicket(batch, sum((p.tally for p in parts), NOTHING))
 
     def _of(self, order: Order) -> tuple[Generator, ...]:
         """The order's generators, alike in image shape and classes."""
@@ -116,6 +138,18 @@ def _strategy_of(order: Order) -> tuple[Strategy, StrategyParams]:
         raise InvalidOrder(explain(error, f"params of strategy {order.strategy!r}"), field="params") from None
 
 
+def _check_needs(
+    order: Order, chosen: Strategy, params: StrategyParams, snapshot: Classifier | None, teacher: Classifier | None
+) -> None:
+    """What `orders.check_order` has refused already, unless its catalogue knew an older strategy of this name."""
+    if chosen.needs_snapshot and snapshot is None:
+        raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot and order {order.id} names none")
+    if (chosen.needs_teacher or params.asks_teacher) and teacher is None:
+        raise InvalidOrder(f"strategy {order.strategy!r} needs a teacher and order {order.id} names none")
+    if len(order.generators) > 1 and not chosen.mixes:
+        raise InvalidOrder(f"strategy {order.strategy!r} takes one generator and order {order.id} names several")
+
+
 def _labels_of(ticket: Ticket, *, classes: int) -> NDArray[np.int32]:
     """(B,) of the ticket's indices. A label that a generator does not know would stop a GPU for good."""
     labels = ticket.order.labels.of(ticket.indices)
@@ -124,7 +158,9 @@ def _labels_of(ticket: Ticket, *, classes: int) -> NDArray[np.int32]:
     return labels
 
 
-def _rows(parts: Sequence[Minted], params: StrategyParams, snapshot: int | None) -> Rows:
+def _rows(
+    parts: Sequence[Minted], params: StrategyParams, snapshot: int | None, soft_labels: NDArray[np.float16] | None
+) -> Rows:
     return Rows(
         images=np.concatenate([p.images for p in parts]),
         labels=np.concatenate([p.labels for p in parts]),
@@ -133,9 +169,28 @@ def _rows(parts: Sequence[Minted], params: StrategyParams, snapshot: int | None)
         sigma=params.sigma,
         truncation=params.truncation,
         snapshot=snapshot,
+        attempt=_joined([p.attempt for p in parts]),
         score=_joined([p.score for p in parts]),
-        z=_joined([p.z for p in parts]),
+        score_before=_joined([p.score_before for p in parts]),
+        flips=_joined([p.flips for p in parts]),
+        z=None if parts[0].z is None else [z for p in parts for z in p.z or ()],
+        soft_labels=soft_labels,
     )
+
+
+def _soft_labels(images: NDArray[np.uint8], teacher: nn.Module, device: torch.device) -> NDArray[np.float16]:
+    """(N, K): the teacher's probabilities of images (N, H, W, C) as they are delivered."""
+    x = from_uint8_NHWC(torch.from_numpy(images).to(device))
+    probabilities: NDArray[np.float16] = teacher(x).float().softmax(dim=1).half().cpu().numpy()
+    return probabilities
+
+
+def _ledger(generators: Sequence[Generator], snapshot: Classifier | None, teacher: Classifier | None) -> Ledger:
+    ledger = of_generators(g.info for g in generators)
+    for name, used in (("snapshot", snapshot), ("teacher", teacher)):
+        if used is not None:
+            ledger = ledger.plus(*used.header.ledger.through(name))
+    return ledger
 
 
 def _joined(columns: Sequence[NDArray[Scalar] | None]) -> NDArray[Scalar] | None:

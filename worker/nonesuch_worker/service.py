@@ -6,25 +6,23 @@ import time
 import uuid
 from collections import OrderedDict
 
-import pyarrow as pa
 import torch
-from torch import nn
 
 from nonesuch.catalog import WorkerInfo
 from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.snapshot import load_snapshot
-from nonesuch.errors import InvalidOrder, SnapshotNotFound
+from nonesuch.errors import SnapshotNotFound
 from nonesuch.link import Link
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import fetch, latest_version
 from nonesuch.tickets import Ticket
 from nonesuch_worker.generators.load import load_generator, packaged
 from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import Minter
+from nonesuch_worker.minter import Classifier, MintedTicket, Minter
 from nonesuch_worker.settings import WorkerSettings
 from nonesuch_worker.strategies.registry import describe, strategy
 
-KEPT_SNAPSHOTS = 2
+KEPT_SNAPSHOTS = 4
 
 
 class SnapshotCache:
@@ -33,10 +31,10 @@ class SnapshotCache:
     def __init__(self, link: Link, device: torch.device) -> None:
         self._link = link
         self._device = device
-        self._loaded: OrderedDict[tuple[str, int], nn.Module] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], Classifier] = OrderedDict()
 
-    def get(self, ref: SnapshotRef) -> tuple[nn.Module, int]:
-        """The classifier of a snapshot and its version: images (B, C, H, W) in [-1, 1] to logits, in eval mode.
+    def get(self, ref: SnapshotRef) -> Classifier:
+        """The classifier of a snapshot.
 
         Asks Redis for the version, and for weights only when they are new.
         Raises `SnapshotNotFound`, `InvalidSnapshot`, `IntegrityError`, `Unreachable`.
@@ -51,11 +49,13 @@ class SnapshotCache:
         if key not in self._loaded:
             header, payload = self._link.run(fetch(self._link.keys, ref.channel, version))
             network = load_snapshot(header, payload, self._device)
-            self._loaded[key] = OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            on_generated = OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
+            self._loaded[key] = Classifier(on_generated, header)
             while len(self._loaded) > KEPT_SNAPSHOTS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(key)
-        return self._loaded[key], version
+        return self._loaded[key]
 
 
 class MintingService:
@@ -65,15 +65,13 @@ class MintingService:
         self._minter = minter
         self._snapshots = snapshots
 
-    def mint(self, ticket: Ticket) -> pa.RecordBatch:
-        """The ticket's batch. Raises `InvalidValue` or `NotFound` for what no other worker could make either."""
+    def mint(self, ticket: Ticket) -> MintedTicket:
+        """The ticket's images. Raises `InvalidValue` or `NotFound` for what no other worker could make either."""
         order = ticket.order
-        if not strategy(order.strategy).needs_snapshot:
-            return self._minter.mint(ticket, None, None)
-        if order.snapshot is None:
-            raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot, and the order names none")
-        classifier, version = self._snapshots.get(order.snapshot)
-        return self._minter.mint(ticket, classifier, version)
+        aims = order.snapshot is not None and strategy(order.strategy).needs_snapshot
+        snapshot = self._snapshots.get(order.snapshot) if aims and order.snapshot else None
+        teacher = self._snapshots.get(order.teacher) if order.teacher else None
+        return self._minter.mint(ticket, snapshot, teacher)
 
 
 def make_loop(settings: WorkerSettings, device: torch.device) -> TicketLoop:

@@ -46,3 +46,15 @@ def to_uint8_NHWC(x_NCHW: Tensor) -> Tensor:
     """
     levels = x_NCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
     return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def from_uint8_NHWC(images_NHWC: Tensor) -> Tensor:
+    """Minted images as a classifier of generated images takes them: the inverse of `to_uint8_NHWC`.
+
+    Args:
+        images_NHWC: (B, H, W, C) uint8.
+
+    Returns:
+        (B, C, H, W) float32 in [-1, 1], on the same device.
+    """
+    return images_NHWC.permute(0, 3, 1, 2).float().div(127.5).sub(1)

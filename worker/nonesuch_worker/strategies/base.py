@@ -3,11 +3,12 @@
 It gets everything in a `MintContext`, returns a `Minted`, and keeps nothing in between, so that the images of a ticket
 are a function of the order, the slice and (for strategies that use one) the snapshot.
 
-Shapes: B rows asked for, N ≤ B rows made, Z = z_dim, K classes.
+Shapes: B rows asked for, n of them, N ≤ B rows made, Z = z_dim, K classes.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from pydantic.config import JsonDict
 from torch import Tensor, nn
 
 from nonesuch.model import Frozen
+from nonesuch.tally import NOTHING, Tally
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.latents import LATENT, latents
+from nonesuch_worker.latents import ATTEMPTS, LATENT, MIXTURE, latents, uniforms
 
-_ONE_SCALE: JsonDict = {
+ONE_SCALE: JsonDict = {
     "if": {"required": ["truncation"], "properties": {"truncation": {"type": "number"}}},
     "then": {"properties": {"sigma": {"const": 1.0, "description": "truncation excludes sigma: give one of them"}}},
 }
@@ -30,12 +32,22 @@ class StrategyParams(Frozen):
     """What every strategy can be told."""
 
     # The gateway refuses orders by the JSON Schema and shows its descriptions: they are the docstrings below.
-    model_config = ConfigDict(json_schema_extra=_ONE_SCALE, use_attribute_docstrings=True)
+    # A class with further rules across fields gives {"allOf": [ONE_SCALE, ...]}: its extra takes the place of this one.
+    model_config = ConfigDict(json_schema_extra=ONE_SCALE, use_attribute_docstrings=True)
 
     sigma: float = Field(default=1.0, gt=0, le=4)
     """σ of z ~ N(0, σ²I). A generator may allow less (`GeneratorInfo.max_sigma`)."""
     truncation: float | None = Field(default=None, gt=0, le=1)
     """t of z = t · truncnorm(-2, 2), in place of σ."""
+    soft_labels: bool = Field(default=False, json_schema_extra={"needs": "teacher"})
+    """Let every row carry the teacher's probabilities of its image."""
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether something is asked for that needs a teacher: a parameter whose schema says so is true."""
+        fields = type(self).model_fields.items()
+        needing = [n for n, f in fields if isinstance(f.json_schema_extra, dict) and "needs" in f.json_schema_extra]
+        return any(getattr(self, name) for name in needing)
 
     @model_validator(mode="after")
     def _one_scale(self) -> Self:
@@ -44,7 +56,28 @@ class StrategyParams(Frozen):
         return self
 
 
+class MixingParams(StrategyParams):
+    """What a strategy can be told that may be given several generators."""
+
+    weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(default=None, min_length=1)
+    """How often each generator of the order is chosen, relative to the others; equally often if left out."""
+
+
 P = TypeVar("P", bound=StrategyParams)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The rows of a context that one generator makes, with a latent for each."""
+
+    generator: int
+    """Its position in the order's list."""
+    rows: NDArray[np.int64]
+    """(n,) places in the context"""
+    z: Tensor
+    """(n, Z) float32 on the device"""
+    labels: Tensor
+    """(n,) int64 on the device"""
 
 
 @dataclass(frozen=True)
@@ -63,18 +96,43 @@ class MintContext(Generic[P]):
     classifier: nn.Module | None
     """The snapshot's: images (B, C, H, W) float in [-1, 1] to logits (B, K); in eval mode, its weights frozen. None
     unless the order names a snapshot."""
-    snapshot_version: int | None
     device: torch.device
+    teacher: nn.Module | None = None
+    """The teacher's, like `classifier`. None unless the order names a teacher."""
 
-    def latents(self, stream: int = LATENT, *, generator: int = 0) -> Tensor:
-        """(B, Z) float32 on the device: the rows' latents for one of the generators, by the order's σ or truncation."""
-        params, z_dim = self.params, self.generators[generator].info.z_dim
-        z = latents(self.seed, self.indices, z_dim, params.sigma, params.truncation, stream)
-        return torch.from_numpy(z).to(self.device)
+    def draws(self, attempt: int = 0, rows: NDArray[np.int64] | None = None) -> Iterator[Draw]:
+        """A latent for each row, grouped by the generator that makes it.
 
-    def targets(self) -> Tensor:
-        """(B,) int64 on the device: the labels as generators and losses want them."""
-        return torch.from_numpy(self.labels.astype(np.int64)).to(self.device)
+        Which generator that is depends on order seed and index alone (Pham et al. 2019, section III-C), and on the
+        weights of `MixingParams`; the latent also on the attempt.
+
+        Args:
+            attempt: 0 is an index's first latent; every other number gives another one.
+            rows: (n,) places in the context; None takes all.
+        """
+        if rows is None:
+            rows = np.arange(len(self.indices))
+        stream = LATENT if attempt == 0 else ATTEMPTS + attempt
+        chosen = self._generators_of(self.indices[rows])  # (n,)
+        for position in np.unique(chosen):
+            mine = rows[chosen == position]
+            z_dim = self.generators[position].info.z_dim
+            z = latents(self.seed, self.indices[mine], z_dim, self.params.sigma, self.params.truncation, stream)
+            labels = torch.from_numpy(self.labels[mine].astype(np.int64))
+            yield Draw(int(position), mine, torch.from_numpy(z).to(self.device), labels.to(self.device))
+
+    def render(self, draw: Draw, z: Tensor | None = None) -> Tensor:
+        """(n, C, H, W) float in [-1, 1]: the images of a draw, or those of other latents (n, Z) in its place."""
+        return self.generators[draw.generator](draw.z if z is None else z, draw.labels, self.params.truncation)
+
+    def _generators_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) the position of each index's generator."""
+        count = len(self.generators)
+        given = self.params.weights if isinstance(self.params, MixingParams) else None
+        weights = np.asarray(given or (1.0,) * count, dtype=np.float64)
+        bounds = np.cumsum(weights / weights.sum())[:-1]  # (count - 1,)
+        u = uniforms(self.seed, indices, 1, MIXTURE)[:, 0]
+        return np.searchsorted(bounds, u, side="right")
 
 
 @dataclass(frozen=True)
@@ -89,10 +147,19 @@ class Minted:
     """(N,)"""
     generator: NDArray[np.int32]
     """(N,) positions in the order's list of generators."""
+    attempt: NDArray[np.int32] | None = None
+    """(N,) which of the index's latents was taken, where there was a choice."""
     score: NDArray[np.float32] | None = None
-    """(N,) what the snapshot said of them, where it was asked."""
-    z: NDArray[np.float16] | None = None
-    """(N, Z) where the latent was changed, so that the row can be made again without the snapshot."""
+    """(N,) what a classifier said of them, where it was asked; the strategy says what it means."""
+    score_before: NDArray[np.float32] | None = None
+    """(N,) the same of the images that they started from."""
+    flips: NDArray[np.int16] | None = None
+    """(N,) how often the predicted class changed on the way."""
+    z: Sequence[NDArray[np.float16]] | None = None
+    """N latents, each (Z,) of its generator, where they were changed: the images are of these very numbers, so that a
+    row can be made again without the snapshot."""
+    tally: Tally = NOTHING
+    """What became of the latents that were tried, where some were rejected."""
 
 
 class Strategy(Protocol):
@@ -102,11 +169,17 @@ class Strategy(Protocol):
     Params: ClassVar[type[StrategyParams]]
     needs_snapshot: ClassVar[bool]
     """It asks a classifier: an order without a snapshot is refused."""
+    needs_teacher: ClassVar[bool]
+    """It asks a teacher: an order without one is refused."""
     needs_gradient: ClassVar[bool]
     """It differentiates through the generator."""
+    mixes: ClassVar[bool]
+    """It takes several generators."""
+    rejects: ClassVar[bool]
+    """It may leave rows out that it could not fill."""
 
     def mint(self, ctx: MintContext[Any]) -> Minted:
-        """Make the rows of a context whose `params` are a `Params`, and whose classifier is there if it is needed.
+        """Make the rows of a context whose `params` are a `Params`, and whose classifiers are there if they are needed.
 
         Gradients are off when it is called; a strategy that needs them turns them on.
         """

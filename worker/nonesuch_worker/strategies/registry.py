@@ -21,7 +21,10 @@ def describe() -> tuple[StrategyInfo, ...]:
             name=s.name,
             schema=s.Params.model_json_schema(),
             needs_snapshot=s.needs_snapshot,
+            needs_teacher=s.needs_teacher,
             needs_gradient=s.needs_gradient,
+            mixes=s.mixes,
+            rejects=s.rejects,
         )
         for s in found
     )
