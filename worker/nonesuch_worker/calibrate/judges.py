@@ -1,0 +1,43 @@
+"""The classifier that is mined and the teacher that watches, from files."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nonesuch.catalog import GeneratorInfo
+from nonesuch.classifiers.file import read_classifier
+from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
+from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.errors import InvalidValue
+from nonesuch.snapshots import SnapshotHeader
+
+
+def load_judge(path: Path, what: str, info: GeneratorInfo, device: torch.device) -> tuple[SnapshotHeader, nn.Module]:
+    """A classifier of a generator's images: (B, C, H, W) in [-1, 1] to logits (B, K), in eval mode, frozen.
+
+    Args:
+        path: a classifier file, or the folder of a run.
+        what: what it is called in a message.
+        info: the generator's.
+        device: where to.
+
+    Raises:
+        NotFound: there is no such file.
+        IntegrityError: it is damaged.
+        InvalidValue: it takes other images than the generator makes, or knows other classes.
+    """
+    header, payload = read_classifier(path)
+    if header.image_shape != info.image_shape:
+        raise InvalidValue(
+            f"{what} {path} takes images of {header.image_shape} and generator {info.id!r} makes {info.image_shape}: "
+            "name one that was trained on the same kind of images"
+        )
+    if header.classes != len(info.class_names) or header.class_names not in ((), info.class_names):
+        theirs = ", ".join(header.class_names[:3]) or "without names"
+        raise InvalidValue(
+            f"{what} {path} knows {header.classes} classes ({theirs}, …) and generator {info.id!r} has "
+            f"{len(info.class_names)} ({', '.join(info.class_names[:3])}, …): name one of the same classes"
+        )
+    network = load_snapshot(header, payload, device)
+    return header, OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
