@@ -15,7 +15,20 @@ from rich.console import Console
 from nonesuch import __version__
 from nonesuch.errors import InvalidValue, NonesuchError
 
-ORDER = ("demo", "up", "train", "order", "doctor", "worker", "gateway", "pretrain")
+ORDER = (
+    "demo",
+    "up",
+    "train",
+    "order",
+    "adapt",
+    "classifier",
+    "calibrate",
+    "acceptance",
+    "doctor",
+    "worker",
+    "gateway",
+    "pretrain",
+)
 """How the help lists the commands; those of other packages follow."""
 
 
@@ -47,7 +60,11 @@ def make_app() -> typer.Typer:
 
     commands = {point.name: point for point in entry_points(group="nonesuch.commands")}
     for name in sorted(commands, key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n)):
-        app.command(name)(commands[name].load())
+        command = commands[name].load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
 
 

@@ -4,6 +4,7 @@ main   waits for: the next batch of its ring ── unblocked by: a commit, the 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nonesuch.errors import InvalidValue, OrderFailed
+from nonesuch.files import replacing
+from nonesuch.ledger import Ledger
 from nonesuch.link import Link
 from nonesuch.orders import Order, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
-from nonesuch.schema import read_batch
+from nonesuch.schema import ledger_of, read_batch
 from nonesuch.sequencer import Sequencer
+from nonesuch.tally import Tally
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has written."""
+
+    rows: int
+    """Images; fewer than were ordered where the strategy could not fill every index."""
+    tally: Tally
+    ledger: Ledger
+    """The real information behind the images. The file carries it too, as metadata of its schema."""
 
 
 class _Writer(Protocol):
@@ -45,8 +60,8 @@ def export(
     *,
     timeout_s: float = 120.0,
     on_rows: Callable[[int], None] = lambda rows: None,
-) -> int:
-    """Place an order and write its images to `path` in index order; returns how many. Blocks until it is there.
+) -> Exported:
+    """Place an order and write its images to `path` in index order. Blocks until they are there.
 
     The file appears when it is complete. Raises what `place` raises, `TakeTimeout` when nothing came for
     `timeout_s`, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
@@ -54,28 +69,33 @@ def export(
     kind = file_format(path)
     if path.exists():
         raise InvalidValue(f"{path} exists: remove it, or choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
     link.run(open_ring(link.keys, ring))
-    writer: _Writer | None = None
     try:
         link.run(place(link.keys, order))
+        with replacing(path) as partial:
+            return _write(link, order, ring, partial, kind, timeout_s, on_rows)
+    finally:
+        link.run(close_ring(link.keys, ring.name))
+
+
+def _write(
+    link: Link, order: Order, ring: RingSpec, path: Path, kind: str, timeout_s: float, on_rows: Callable[[int], None]
+) -> Exported:
+    writer: _Writer | None = None
+    ledger = Ledger()
+    try:
         turns: Sequencer[Delivery] = Sequencer()
         while not isinstance(taken := link.run(take(link.keys, ring, timeout_s=timeout_s)), OrderEnd):
             for delivery in turns.push(taken.ticket, taken):
                 batch = read_batch(delivery.payload)
-                writer = writer or _open_writer(partial, kind, batch.schema)
+                ledger = ledger_of(batch.schema)
+                writer = writer or _open_writer(path, kind, batch.schema)
                 writer.write_batch(batch)
                 link.run(release(link.keys, ring, delivery))
                 on_rows(delivery.rows)
         if taken.state != "done":
             raise OrderFailed(f"order {order.id} ended {taken.state} after {taken.rows} images: {taken.reason}")
-        if writer is not None:
-            writer.close()
-            partial.replace(path)
-        return taken.rows
+        return Exported(taken.rows, taken.tally, ledger)
     finally:
         if writer is not None:
             writer.close()
-        partial.unlink(missing_ok=True)
-        link.run(close_ring(link.keys, ring.name))
