@@ -73,7 +73,7 @@ def test_an_order_becomes_the_same_images_in_parquet_and_in_arrow(running, tmp_p
         (["--param", "sigma=-1"], "-1 is less than or equal to the minimum of 0"),
         (["--param", "sigma"], "'sigma' is not of the form name=value"),
         (["--param", "sigma=3", "--param", "truncation=0.5"], "sigma 3 cannot be used: 1.0 was expected (truncation"),
-        (["--strategy", "magic"], "unknown strategy 'magic': the workers know random"),
+        (["--strategy", "magic"], "unknown strategy 'magic': the workers know filtered, hsm, mixture"),
         (["--out", "images.png"], "ends in neither .parquet nor .arrow"),
     ],
 )
@@ -156,3 +156,80 @@ def test_up_stops_cleanly(redis_url: str, tmp_path: Path, number: int) -> None:
         eventually(lambda pid=pid: not Path(f"/proc/{pid}").exists())
     children = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert children == ""
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier file of the analytic generator's images that knows nothing: it takes most of them for one class."""
+    from nonesuch.classifiers import ClassifierSpec, build
+    from nonesuch.classifiers.file import write_classifier
+    from nonesuch.snapshots import SnapshotHeader
+
+    spec = ClassifierSpec(architecture="resnet18", args={"width": 4})
+    header = SnapshotHeader(
+        channel="any", version=0, architecture=spec.architecture, args=spec.args, image_shape=(16, 16, 1), classes=10,
+        mean=(0.5,), std=(0.5,), epoch=0, step=0, sha256="0" * 64,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("teacher") / "classifier.safetensors"
+    write_classifier(path, header, build(spec, in_channels=1, classes=10, image_size=16))
+    return path
+
+
+def test_a_teacher_is_published_filters_and_is_withdrawn(running, teacher: Path, tmp_path: Path) -> None:
+    service, link = running
+    env = environment(service)
+    shown = nonesuch("classifier", "show", str(teacher))
+    assert "resnet18" in shown.stdout and "images 16 x 16 x 1, 10 classes" in shown.stdout
+    assert "training (labelled real images: not stated, so taken for granted)" in shown.stdout
+
+    published = nonesuch("classifier", "publish", str(teacher), env=env)
+    assert published.returncode == 0 and "version 0 of channel 'teacher'" in published.stderr
+    assert "version 1" in nonesuch("classifier", "publish", str(teacher), env=env).stderr
+
+    out, counts = tmp_path / "kept.parquet", tmp_path / "kept.json"
+    done = nonesuch(
+        "order", "200", "--out", str(out), "--generator", "analytic", "--strategy", "filtered",
+        "--teacher", "teacher@1", "--param", "threshold=0", "--param", "attempts=3", "--acceptance", str(counts),
+        env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(out)
+    assert f"{200 - len(table)} images are short" in done.stderr and len(table) < 200
+    assert "teacher (labelled real images" in " ".join(done.stderr.split())
+    classes = json.loads(counts.read_text())["classes"]
+    assert sum(row["kept"] for row in classes) == len(table)
+    assert sum(row["short"] for row in classes) == 200 - len(table)
+    assert all(row["tried"] == row["kept"] + row["wrong_label"] + row["below_threshold"] for row in classes)
+    picture = tmp_path / "kept.png"
+    assert nonesuch("acceptance", str(counts), str(picture)).returncode == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(table.schema.metadata[b"nonesuch.ledger"])["uses"][-1]["by"] == "teacher"
+
+    assert "withdrew 2 classifiers" in nonesuch("classifier", "withdraw", "teacher", env=env).stderr
+    gone = nonesuch("order", "10", "--out", str(tmp_path / "x.parquet"), "--generator", "analytic",
+                    "--strategy", "filtered", "--teacher", "teacher", env=env)  # fmt: skip
+    assert gone.returncode == 1 and "no snapshot was published in channel 'teacher'" in gone.stderr
+    assert not [k for k in keys_of(link) if ":order:" in k or ":ring:" in k or ":snapshots:" in k]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--strategy", "filtered"], "filtered needs a teacher"),
+        (["--strategy", "hsm"], "hsm needs a snapshot"),
+        (["--strategy", "hsm", "--snapshot", "nobody"], "no snapshot was published in channel 'nobody'"),
+        (["--strategy", "hsm", "--snapshot", "a b@x"], "is not of the form channel or channel@version"),
+        (["--param", "soft_labels=true"], "random with soft_labels needs a teacher"),
+        (["--generator", "analytic"], "uses one generator and the order names 2"),
+        (["--strategy", "filtered", "--teacher", "t", "--param", "threshold=1"], "threshold 1 cannot be used"),
+        (["--strategy", "hsm", "--snapshot", "s", "--param", "eta=-0.1"], "eta -0.1 cannot be used"),
+    ],
+)
+def test_methods_without_what_they_need_are_refused_at_the_border(
+    running, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    service, _ = running
+    given = ["--out", str(tmp_path / "x.parquet"), "--generator", "analytic", *arguments]
+    done = nonesuch("order", "10", *given, env=environment(service))
+    assert done.returncode in (1, 2)
+    assert message in " ".join(done.stderr.split()), done.stderr

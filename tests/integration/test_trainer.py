@@ -1,15 +1,12 @@
 """The trainer against a real Redis, with a hand-written worker that mints images a child could tell apart."""
 
-import gzip
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,130 +14,26 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from blobs import assert_same, blobs, keys, make_config, one_thread, working, write_real
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
 from nonesuch.errors import (
     GeneratorNotFound,
     InvalidValue,
     NoWorkers,
     OrderFailed,
-    ServiceError,
     TakeTimeout,
     Unreachable,
 )
-from nonesuch.link import Call, Link, Op
+from nonesuch.link import Link
 from nonesuch.private_redis import PrivateRedis
-from nonesuch.realdata import FASHION_MNIST_CLASSES
 from nonesuch.rings import ring_stats
-from nonesuch.schema import Rows, make_batch, write_batch
-from nonesuch.snapshots import fetch
-from nonesuch.tickets import Ticket, claim, commit, fail_order, give_back, renew, sweep, wait_for_bell
+from nonesuch.tickets import Ticket, renew
 from nonesuch_trainer import loop, supply
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.ordering import service_name
 from nonesuch_trainer.stopping import Stopped
-
-INFO = GeneratorInfo(
-    id="blobs",
-    family="fake",
-    sha256="0" * 64,
-    image_shape=(28, 28, 1),
-    class_names=FASHION_MNIST_CLASSES,
-    z_dim=2,
-)
-WORKER = WorkerInfo(
-    id="w",
-    host="here",
-    pid=1,
-    device="cpu",
-    started=0.0,
-    generators=(INFO,),
-    strategies=(StrategyInfo(name="random", schema={}), StrategyInfo(name="aimed", schema={}, needs_snapshot=True)),
-)
-
-
-def blobs(labels: NDArray[np.int32], seed: int, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(N, 28, 28, 1): a bright square at a place for each class, in noise that is a function of seed and index."""
-    noise = [np.random.Generator(np.random.Philox(key=[seed, i])).integers(0, 90, (28, 28, 1)) for i in indices]
-    images = np.array(noise, np.uint8).reshape(-1, 28, 28, 1)
-    for image, label in zip(images, labels, strict=True):
-        y, x = 2 + 9 * (label // 4), 1 + 7 * (label % 4)
-        image[y : y + 5, x : x + 5] += 150
-    return images
-
-
-class Worker(threading.Thread):
-    """Claims tickets and commits blobs until it is stopped; waits for a Redis that is away.
-
-    `before` is told each ticket before it is minted: it may block, raise, or do mischief.
-    """
-
-    def __init__(self, url: str, before: Callable[[Ticket], None] = lambda ticket: None) -> None:
-        super().__init__(daemon=True)
-        self.tickets: list[str] = []
-        self.ended = threading.Event()
-        self._link = Link(RedisSettings(url=url))
-        self._before = before
-
-    def run(self) -> None:
-        while not self.ended.is_set():
-            try:
-                self._link.run(announce(self._link.keys, WORKER))
-                self._link.run(sweep(self._link.keys))
-                self._work()
-            except ServiceError:
-                self.ended.wait(0.02)
-        self._link.close()
-
-    def _work(self) -> None:
-        ticket = self._link.run(claim(self._link.keys, [INFO.id]))
-        if ticket is None:
-            self._link.run(wait_for_bell(self._link.keys, timeout_s=0.1))
-            return
-        try:
-            self._before(ticket)
-        except InvalidValue as error:
-            self._link.run(fail_order(self._link.keys, ticket, str(error)))
-            return
-        if self.ended.is_set():
-            self._link.run(give_back(self._link.keys, ticket))
-            return
-        order = ticket.order
-        version = None
-        if order.snapshot is not None:
-            assert isinstance(order.snapshot.version, int)
-            version = order.snapshot.version
-            self._link.run(fetch(self._link.keys, order.snapshot.channel, version))
-        labels = order.labels.of(ticket.indices)
-        images = blobs(labels, order.seed, ticket.indices)
-        rows = Rows(images, labels, ticket.indices, np.zeros(len(labels), np.int32), sigma=1.0, snapshot=version)
-        batch = make_batch(rows, order=order.id, seed=order.seed, strategy=order.strategy, generators=[INFO])
-        self.tickets.append(f"{order.id}:{ticket.number}")
-        self._link.run(commit(self._link.keys, ticket, write_batch(batch), len(labels)))
-
-
-@contextmanager
-def working(url: str, before: Callable[[Ticket], None] = lambda ticket: None) -> Iterator[Worker]:
-    worker = Worker(url, before)
-    worker.start()
-    try:
-        yield worker
-    finally:
-        worker.ended.set()
-        worker.join(10)
-        assert not worker.is_alive()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Bits depend on the number of threads, and networks this small only wait for each other's."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)
@@ -151,32 +44,8 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the four files of Fashion-MNIST, of blobs: 200 training, 5,000 validation and 300 test images."""
-    folder = tmp_path_factory.mktemp("real")
-    for name, count in (("train", 5200), ("t10k", 300)):
-        indices = np.arange(count)
-        labels = (indices % 10).astype(np.uint8)
-        for kind, array in (
-            ("images-idx3", blobs(labels.astype(np.int32), 7, indices)[..., 0]),
-            ("labels-idx1", labels),
-        ):
-            head = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
-            (folder / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes(), 1))
-    return folder
-
-
-def make_config(real: Path, out: Path, epochs: int = 4, **dataset: object) -> TrainConfig:
-    return TrainConfig.model_validate(
-        {
-            "run": "run",
-            "epochs": epochs,
-            "batch_size": 40,
-            "classifier": {"architecture": "resnet18", "args": {"width": 2}},
-            "dataset": {"kind": "minted", "generators": ["blobs"], "size": 200, "ticket_size": 20, **dataset},
-            "evaluate": {"folder": str(real), "every": 4},
-            "out": str(out),
-        }
-    )
+    """A folder with real images."""
+    return write_real(tmp_path_factory.mktemp("real"))
 
 
 Config = Callable[..., TrainConfig]
@@ -185,24 +54,6 @@ Config = Callable[..., TrainConfig]
 @pytest.fixture
 def config(real: Path, tmp_path: Path) -> Config:
     return partial(make_config, real, tmp_path / "out")
-
-
-def keys(link: Link) -> list[str]:
-    """What is in Redis, less what belongs to the workers: their heartbeats and the bell that they wait for."""
-
-    def scan() -> Op[list[bytes]]:
-        found: list[bytes] = yield Call("KEYS", link.keys.pattern)
-        return found
-
-    return [k for k in sorted(map(bytes.decode, link.run(scan()))) if ":worker" not in k and not k.endswith(":bell")]
-
-
-def assert_same(a: Result, b: Result) -> None:
-    """The same weights and the same resident dataset, bit for bit."""
-    for name, tensor in a.model.state_dict().items():
-        assert torch.equal(tensor, b.model.state_dict()[name]), name
-    for name, tensor in vars(a.dataset).items():
-        assert torch.equal(tensor, getattr(b.dataset, name)), name
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +76,14 @@ def test_a_run_replaces_r_and_leaves_nothing_in_redis(undisturbed: Result, link:
     assert [record.replaced for record in undisturbed.history] == [100, 100, 100, 0]
     assert [record.age for record in undisturbed.history] == [0, 0, 0, None]
     assert torch.bincount(undisturbed.dataset.labels).tolist() == [20] * 10
-    assert "classifier: none (generator blobs was trained on labelled" in undisturbed.provenance.statement
+    assert undisturbed.ledger.statement == (
+        "real information used: labelled, through generator blobs (labelled real images); "
+        "judged on 300 images of fashion-mnist/test"
+    )
     written = {path.name for path in undisturbed.folder.iterdir()}
     assert written == {
-        "checkpoint.safetensors", "curves.png", "events", "images.png", "metrics.jsonl", "summary.json",
+        "checkpoint.safetensors", "classifier.safetensors", "curves.png", "events", "images.png", "metrics.jsonl",
+        "summary.json",
     }  # fmt: skip
     assert keys(link) == []
 
@@ -254,7 +109,8 @@ def test_real_images_go_the_same_way_without_a_service(config: Config, real: Pat
     result = train(config(3).model_copy(update={"dataset": reference}))
     assert torch.bincount(result.dataset.labels).tolist() == [20] * 10
     assert [record.ordered for record in result.history] == [0, 0, 0]
-    assert "classifier: labelled (200 of the 200 images of fashion-mnist/train)" in result.provenance.statement
+    assert "training (labelled real images: 200 of the 200 images of fashion-mnist/train)" in result.ledger.statement
+    assert result.ledger.direct == "labelled"
 
 
 def test_the_order_of_events(
@@ -280,14 +136,17 @@ def test_the_order_of_events(
         (1, ["publish", "place", "place", "learn", "publish", "place", "learn", "publish", "learn", "publish"]),
     ):
         events.clear()
-        run = config(3, staleness=staleness, fresh=[{"strategy": "aimed"}]).model_copy(
+        run = config(3, staleness=staleness, fresh=[{"strategy": "hsm"}]).model_copy(
             update={"out": tmp_path / str(staleness)}
         )
         with working(redis_url):
             results.append(train(run, link))
         assert events == expected
         assert [record.age for record in results[-1].history] == [staleness, staleness, None]
-    assert_same(*results)  # the blobs do not care what they are aimed at
+        fresh = results[-1].dataset.births > 0
+        assert torch.equal(results[-1].dataset.snapshots[fresh], results[-1].dataset.births[fresh] - staleness)
+        assert (results[-1].dataset.snapshots[~fresh] == -1).all()
+    assert_same(*results, but="snapshots")  # the blobs do not care what they are aimed at
 
 
 # -- disturbances --------------------------------------------------------------------------------------------------
@@ -444,7 +303,7 @@ def test_an_order_that_fails_ends_the_run_with_its_reason(config: Config, link: 
 def test_nobody_there(config: Config, link: Link, redis_url: str, tmp_path: Path) -> None:
     with pytest.raises(NoWorkers, match="nonesuch worker"):
         train(config(outage_s=0.2), link)
-    with working(redis_url), pytest.raises(GeneratorNotFound, match="hosted now: blobs"):
+    with working(redis_url), pytest.raises(GeneratorNotFound, match="hosted now: blobs, twin"):
         train(config(generators=["blots"], outage_s=0.2), link)
     started = time.monotonic()
     with Link(RedisSettings(url=f"unix://{tmp_path}/none")) as nowhere, pytest.raises(Unreachable, match="NONESUCH_"):

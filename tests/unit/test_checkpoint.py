@@ -1,7 +1,9 @@
 """Checkpoints: exact, whole or not there, and loaded only by the run that wrote them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,9 @@ from torch import nn
 from nonesuch.classifiers import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.files import locked, replacing, write_atomically
+from nonesuch.tally import Tally
 from nonesuch_trainer.checkpoint import Checkpoint, RunState, differences
-from nonesuch_trainer.config import Evaluate, Minted, Skip, TrainConfig
+from nonesuch_trainer.config import Augmented, Evaluate, Minted, Skip, TrainConfig
 from nonesuch_trainer.events import EpochRecord, Events
 from nonesuch_trainer.learning import learn, make_classifier
 from nonesuch_trainer.optim import make_optimiser
@@ -24,14 +27,26 @@ CPU = torch.device("cpu")
 CONFIG = TrainConfig(
     run="run", epochs=4, batch_size=8, classifier=ClassifierSpec(architecture="resnet18", args={"width": 2})
 )
-ORIGINS = {"g": "0" * 64}
-RECORD = EpochRecord(epoch=1, step=3, learning_rate=0.1, loss=1.5, train_accuracy=0.5, accuracy=0.25, train_s=0.1)
+ORIGINS = {"generator 'g'": "0" * 64}
+RECORD = EpochRecord(
+    epoch=1,
+    step=3,
+    learning_rate=0.1,
+    loss=1.5,
+    train_accuracy=0.5,
+    accuracy=0.25,
+    train_s=0.1,
+    shares={0: 0.75, 2: 0.25},
+)
+TALLY = Tally(tried=Counter({2: 9, 0: 4}), wrong_label=Counter({2: 5}), short=Counter({2: 1}))
 
 
 def dataset() -> ResidentDataset:
     indices = np.arange(24)
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 1), dtype=np.uint8)
-    return ResidentDataset.of(LabelledImages(images, (indices % 3).astype(np.int32), np.full(24, 2**62), indices), CPU)
+    return ResidentDataset.of(
+        LabelledImages(images, (indices % 3).astype(np.int32), np.full(24, 2**62), indices, indices - 1), CPU
+    )
 
 
 def network() -> tuple[nn.Module, torch.optim.SGD]:
@@ -42,6 +57,12 @@ def network() -> tuple[nn.Module, torch.optim.SGD]:
 def epochs(model: nn.Module, optimiser: torch.optim.SGD, resident: ResidentDataset, *which: int) -> None:
     for epoch in which:
         learn(model, optimiser, resident, CONFIG, epoch, lambda done, total: None)
+
+
+def assert_same(a: ResidentDataset, b: ResidentDataset) -> None:
+    for name, tensor in vars(a).items():
+        other = getattr(b, name)
+        assert tensor is other is None or (torch.equal(tensor, other) and tensor.dtype == other.dtype), name
 
 
 def config(folder: Path, **given: object) -> TrainConfig:
@@ -59,7 +80,7 @@ def path(tmp_path: Path) -> Path:
     saved = checkpoint(tmp_path)
     resident = dataset()
     epochs(saved.model, saved.optimiser, resident, 0)
-    saved.save(RunState(epoch=1, step=3, history=(RECORD,), resident=resident))
+    saved.save(RunState(epoch=1, step=3, history=(RECORD,), resident=resident, tally=TALLY))
     return saved.path
 
 
@@ -78,10 +99,25 @@ def test_going_on_from_a_checkpoint_gives_the_same_bits(path: Path) -> None:
 def test_everything_comes_back(path: Path) -> None:
     state = checkpoint(path.parent).load(CPU)
     assert state is not None
-    assert (state.epoch, state.step, state.history) == (1, 3, (RECORD,))
-    for name, tensor in vars(dataset()).items():
-        assert torch.equal(getattr(state.resident, name), tensor)
-        assert getattr(state.resident, name).dtype == tensor.dtype
+    assert (state.epoch, state.step, state.history, state.tally) == (1, 3, (RECORD,), TALLY)
+    assert_same(state.resident, dataset())
+
+
+def test_soft_labels_come_back(tmp_path: Path) -> None:
+    saved = checkpoint(tmp_path)
+    taught = replace(dataset(), soft=torch.rand(24, 3).half())
+    saved.save(RunState(epoch=0, step=0, history=(), resident=taught))
+    state = saved.load(CPU)
+    assert state is not None
+    assert_same(state.resident, taught)
+
+
+def test_two_checkpoints_of_one_run_have_names_of_their_own(path: Path) -> None:
+    other = replace(checkpoint(path.parent), name="other.safetensors")
+    assert other.load(CPU) is None
+    other.save(RunState(epoch=2, step=4, history=(), resident=dataset()))
+    other.discard()
+    assert path.exists()
 
 
 def test_without_a_checkpoint_a_run_starts(path: Path) -> None:
@@ -108,13 +144,29 @@ def test_only_what_decides_the_outcome_has_to_be_the_same() -> None:
 
     assert differences(smoothing(), smoothing(late=Skip(kind="skip"), outage_s=1, ring_slots=2)) == []
     assert differences(smoothing(), config(Path("b"), run="other", device="cuda", evaluate=Evaluate(every=3))) == []
+    assert differences(smoothing(teacher={"channel": "a"}), smoothing(teacher={"channel": "b"})) == []
+    augmented, elsewhere = (
+        config(Path("a"), dataset=Augmented.model_validate({"kind": "augmented", **given}))
+        for given in ({}, {"real": {"folder": "b"}, "minted": {"outage_s": 1}})
+    )
+    assert differences(augmented, elsewhere) == []
     changed = smoothing(replacement=0.25, victims="oldest")
     assert differences(smoothing(), changed) == ["dataset.replacement", "dataset.victims"]
 
 
 def test_another_generator_is_refused(path: Path) -> None:
     with pytest.raises(InvalidValue, match="generator 'g' with other weights"):
-        checkpoint(path.parent, {"g": "1" * 64}).load(CPU)
+        checkpoint(path.parent, {"generator 'g'": "1" * 64}).load(CPU)
+
+
+def test_another_teacher_is_refused_and_so_is_none(path: Path, tmp_path: Path) -> None:
+    taught = ORIGINS | {"the teacher": "2" * 64}
+    with pytest.raises(InvalidValue, match=r"the teacher with other weights .*sha256 none, now 222"):
+        checkpoint(path.parent, taught).load(CPU)
+    saved = checkpoint(tmp_path, taught)
+    saved.save(RunState(epoch=1, step=3, history=(), resident=dataset()))
+    with pytest.raises(InvalidValue, match=r"the teacher with other weights .*now none"):
+        checkpoint(tmp_path).load(CPU)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +174,7 @@ def test_another_generator_is_refused(path: Path) -> None:
     [
         (lambda data: data[:-1], "cannot be read"),
         (lambda data: b"", "cannot be read"),
-        (lambda data: data.replace(b"nonesuch-train-1", b"nonesuch-train-0"), "not a checkpoint of format"),
+        (lambda data: data.replace(b"nonesuch-train-2", b"nonesuch-train-1"), "not a checkpoint of format"),
         (lambda data: data.replace(b"resident/labels", b"resident/labelz"), "does not fit"),
         (lambda data: data.replace(b"model/fc.bias", b"model/fc.bium"), "does not fit"),
     ],

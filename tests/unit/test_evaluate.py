@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from nonesuch.classifiers import Normalisation
 from nonesuch.errors import InvalidValue
+from nonesuch.ledger import NO_USES
 from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
 from nonesuch_trainer import evaluate
 from nonesuch_trainer.config import Evaluate
 from nonesuch_trainer.evaluate import Judge
-from nonesuch_trainer.provenance import Provenance
 from nonesuch_trainer.source import Facts
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> RealImages:
 
 def facts(*classes: int, **given: object) -> Facts:
     defaults = {"image_shape": (28, 28, 1), "class_names": FASHION_MNIST_CLASSES}
-    return Facts(classes=classes, provenance=Provenance(classifier="none"), **{**defaults, **given})  # type: ignore[arg-type]
+    return Facts(classes=classes, ledger=NO_USES, **{**defaults, **given})  # type: ignore[arg-type]
 
 
 def test_classes_that_were_not_learned_are_neither_shown_nor_answered(real: RealImages) -> None:

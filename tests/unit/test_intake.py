@@ -1,5 +1,7 @@
 """What the trainer takes in of an epoch's orders: every image once, in its place, or an error that names the ticket."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.rings import Delivery, OrderEnd
 from nonesuch.schema import Rows, make_batch, write_batch
+from nonesuch.tally import NOTHING, Tally
 from nonesuch_trainer.intake import Intake
 
 INFO = GeneratorInfo(
@@ -22,24 +25,36 @@ def order(order_id: str = "run-1-0", **given: object) -> Order:
 
 
 def delivery(
-    of: Order, ticket: int, *, shift: int = 0, keep: int | None = None, snapshot: int | None = None
+    of: Order,
+    ticket: int,
+    *,
+    shift: int = 0,
+    keep: int | None = None,
+    snapshot: int | None = None,
+    soft: int | None = None,
 ) -> Delivery:
     """A ticket of images that are as bright as their index; `keep` rows of it, moved on by `shift` indices."""
     indices = np.arange(ticket * 4, min(ticket * 4 + 4, of.count), dtype=np.int64)[:keep] + shift
     images = np.broadcast_to(indices.astype(np.uint8)[:, None, None, None], (len(indices), 2, 2, 1))
     rows = Rows(
-        images, of.labels.of(indices - shift), indices, np.zeros(len(indices), np.int32), sigma=1.0, snapshot=snapshot
+        images,
+        of.labels.of(indices - shift),
+        indices,
+        np.zeros(len(indices), np.int32),
+        sigma=1.0,
+        snapshot=snapshot,
+        soft_labels=None if soft is None else np.tile(indices[:, None] / 16, (1, soft)).astype(np.float16),
     )
     payload = write_batch(make_batch(rows, order=of.id, seed=of.seed, strategy=of.strategy, generators=[INFO]))
     return Delivery(of.id, ticket, len(indices), payload, b"")
 
 
-def end(of: Order, state: str = "done") -> OrderEnd:
-    return OrderEnd(of.id, state, "so it goes", 0, b"")  # type: ignore[arg-type]
+def end(of: Order, state: str = "done", tally: Tally = NOTHING) -> OrderEnd:
+    return OrderEnd(of.id, state, "so it goes", 0, b"", tally)  # type: ignore[arg-type]
 
 
-def intake(*orders: Order, version: int = 3) -> Intake:
-    return Intake(orders, INFO.image_shape, version)
+def intake(*orders: Order, version: int = 3, soft_labels: int | None = None) -> Intake:
+    return Intake(orders, INFO.image_shape, version, soft_labels)
 
 
 def test_arrival_order_and_repeats_leave_no_trace() -> None:
@@ -72,6 +87,58 @@ def test_a_shortfall_within_a_ticket_is_counted() -> None:
     taken.end(end(order()))
     assert taken.collected().indices.tolist() == [0, 4, 8]
     assert taken.received == 3
+    assert taken.short == {0: 3, 1: 2, 2: 2}  # of 0 1 2 0 | 1 2 0 1 | 2 0 there came 0, 1 and 2
+
+
+def test_a_ticket_without_a_single_image_came_all_the_same() -> None:
+    taken = intake(order(count=4), soft_labels=3)
+    taken.add(delivery(order(count=4), 0, keep=0, soft=3))
+    taken.end(end(order(count=4)))
+    assert len(taken.collected()) == 0
+    assert taken.short == {0: 2, 1: 1, 2: 1}
+
+
+def test_what_has_not_come_is_not_short() -> None:
+    taken = intake(order())
+    taken.add(delivery(order(), 1, keep=3))
+    taken.withdraw()
+    taken.end(end(order(), "cancelled"))
+    assert taken.short == {1: 1}
+
+
+def test_tallies_of_the_orders_add_up() -> None:
+    a, b = order("a", count=4), order("b", count=4)
+    taken = intake(a, b)
+    for of in (a, b):
+        taken.add(delivery(of, 0))
+        taken.end(end(of, tally=Tally(tried=Counter({1: 5}), wrong_label=Counter({1: 2}))))
+    taken.end(end(order("somebody-else"), tally=Tally(tried=Counter({1: 100}))))
+    assert taken.tally.counters() == {"tried:1": 10, "wrong_label:1": 4}
+
+
+def test_rows_say_what_they_are_aimed_at() -> None:
+    aimed, random = order("a", count=4, snapshot=SnapshotRef(channel="run", version=2)), order("b", count=4)
+    taken = intake(aimed, random)
+    taken.add(delivery(aimed, 0, snapshot=2, keep=3))
+    taken.add(delivery(random, 0))
+    assert taken.collected().snapshots.tolist() == [2] * 3 + [-1] * 4
+
+
+def test_soft_labels_come_with_their_images() -> None:
+    taken = intake(order(), soft_labels=3)
+    for ticket, keep in ((2, None), (0, 2), (1, None)):
+        taken.add(delivery(order(), ticket, soft=3, keep=keep))
+    came = taken.collected()
+    assert came.soft is not None
+    assert (came.soft.dtype, came.soft.shape) == (np.float16, (8, 3))
+    assert np.array_equal(came.soft * 16, np.tile(came.indices[:, None], (1, 3)))
+    assert intake(order()).collected().soft is None
+
+
+@pytest.mark.parametrize(("soft", "has"), [(None, "none"), (4, "4")])
+def test_soft_labels_that_are_missing_or_of_other_classes_are_refused(soft: int | None, has: str) -> None:
+    with pytest.raises(IntegrityError, match=f"probabilities of 3 classes and has {has}"):
+        intake(order(), soft_labels=3).add(delivery(order(), 0, soft=soft))
 
 
 @pytest.mark.parametrize(("state", "tickets"), [("failed", 1), ("cancelled", 1), ("expired", 1), ("done", 2)])

@@ -1,5 +1,7 @@
 """The laws of the resident dataset: exactly as many rows go as come, class by class, and the rest stays as it was."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonesuch.errors import InvalidValue
-from nonesuch_trainer.resident import LabelledImages, ResidentDataset
+from nonesuch_trainer.resident import PERMANENT, LabelledImages, ResidentDataset
 from nonesuch_trainer.seeds import numpy_rng
 
 CPU = torch.device("cpu")
@@ -17,7 +19,9 @@ def some(n: int, classes: int, *, seed: int, brightness: int = 0) -> LabelledIma
     """Images as a balanced order brings them: index i is of class i modulo the number of classes."""
     indices = np.arange(n)
     images = np.broadcast_to((indices % 100 + brightness).astype(np.uint8)[:, None, None, None], (n, 2, 2, 1))
-    return LabelledImages(images.copy(), (indices % classes).astype(np.int32), np.full(n, seed), indices)
+    return LabelledImages(
+        images.copy(), (indices % classes).astype(np.int32), np.full(n, seed), indices, np.full(n, seed % 3 - 1)
+    )
 
 
 def resident(n: int, classes: int) -> ResidentDataset:
@@ -36,7 +40,8 @@ def test_replacement_is_exact_and_keeps_the_balance(n: int, classes: int, r: flo
     dataset = resident(n, classes)
     balance = torch.bincount(dataset.labels, minlength=classes)
     for birth in range(1, rounds + 1):
-        before = {name: getattr(dataset, name).clone() for name in ("images", "labels", "births", "seeds", "indices")}
+        columns = ("images", "labels", "births", "seeds", "indices", "snapshots")
+        before = {name: getattr(dataset, name).clone() for name in columns}
         fresh = some(round(r * n), classes, seed=100 + birth, brightness=100)
         rows = dataset.replace(fresh, birth=birth, victims=victims, rng=numpy_rng(0, "victims", birth))  # type: ignore[arg-type]
 
@@ -47,6 +52,7 @@ def test_replacement_is_exact_and_keeps_the_balance(n: int, classes: int, r: flo
         assert np.array_equal(dataset.labels[rows], fresh.labels)
         assert np.array_equal(dataset.images[rows], fresh.images)
         assert np.array_equal(dataset.indices[rows], fresh.indices)
+        assert np.array_equal(dataset.snapshots[rows], fresh.snapshots)
         assert (dataset.seeds[rows] == 100 + birth).all()
         survivors = np.setdiff1d(np.arange(n), rows)
         for name, values in before.items():
@@ -88,6 +94,79 @@ def test_more_of_a_class_than_there_are_is_refused() -> None:
     fresh = some(9, 2, seed=2)
     with pytest.raises(InvalidValue, match="5 fresh images of class 0 cannot replace the 2"):
         resident(6, 3).replace(fresh, birth=1, victims="random", rng=numpy_rng(0, "victims"))
+
+
+@given(
+    real=st.integers(1, 20),
+    minted=st.integers(1, 20),
+    r=st.floats(0, 1),
+    victims=st.sampled_from(["random", "oldest"]),
+    keep_balance=st.booleans(),
+)
+@settings(deadline=None)
+def test_permanent_rows_stay(real: int, minted: int, r: float, victims: str, keep_balance: bool) -> None:
+    dataset = ResidentDataset.of(some(real, 2, seed=0), CPU, birth=PERMANENT).extended(some(minted, 2, seed=1), birth=0)
+    before = dataset.images[:real].clone()
+    assert (len(dataset), dataset.replaceable) == (real + minted, minted)
+    for birth in (1, 2):
+        fresh = some(round(r * minted), 2, seed=9, brightness=100)
+        rng = numpy_rng(0, "victims", birth)
+        rows = dataset.replace(fresh, birth=birth, victims=victims, rng=rng, keep_balance=keep_balance)  # type: ignore[arg-type]
+        assert (rows >= real).all()
+        assert int((dataset.births == birth).sum()) == len(fresh)
+    assert torch.equal(dataset.images[:real], before)
+    assert (dataset.births[:real] == PERMANENT).all() and (dataset.seeds[:real] == 0).all()
+    assert dataset.replaceable == minted
+
+
+def test_regardless_of_class_the_dataset_drifts_to_what_comes() -> None:
+    dataset = resident(60, 3)
+    fresh = some(30, 1, seed=2)  # all of class 0
+    with pytest.raises(InvalidValue, match="30 fresh images of class 0 cannot replace the 20"):
+        dataset.replace(fresh, birth=1, victims="random", rng=numpy_rng(0, "victims"))
+    rows = dataset.replace(fresh, birth=1, victims="random", rng=numpy_rng(0, "victims"), keep_balance=False)
+    assert len(set(rows.tolist())) == 30
+    assert (dataset.labels[rows] == 0).all()
+    assert len(dataset) == 60
+    assert dataset.shares[0] > 0.5
+    assert sum(dataset.shares.values()) == pytest.approx(1)
+    with pytest.raises(InvalidValue, match="61 fresh images cannot replace the 60"):
+        dataset.replace(some(61, 3, seed=2), birth=2, victims="oldest", rng=numpy_rng(0, "victims"), keep_balance=False)
+
+
+def test_regardless_of_class_the_oldest_go_first() -> None:
+    dataset = resident(12, 3)
+    for birth in (1, 2, 3):
+        dataset.replace(
+            some(4, 1, seed=2), birth=birth, victims="oldest", rng=numpy_rng(0, "victims", birth), keep_balance=False
+        )
+    assert sorted(dataset.births.tolist()) == [1] * 4 + [2] * 4 + [3] * 4
+
+
+def soft(images: LabelledImages, value: float) -> LabelledImages:
+    return replace(images, soft=np.full((len(images), 3), value, np.float16))
+
+
+def test_soft_labels_go_with_their_rows() -> None:
+    dataset = ResidentDataset.of(soft(some(6, 3, seed=1), 0.25), CPU)
+    rows = dataset.replace(soft(some(3, 3, seed=2), 0.5), birth=1, victims="random", rng=numpy_rng(0, "victims"))
+    assert dataset.soft is not None
+    assert dataset.soft.dtype == torch.float16
+    kept = np.setdiff1d(np.arange(6), rows)
+    assert (dataset.soft[rows] == 0.5).all() and (dataset.soft[kept] == 0.25).all()
+
+
+@pytest.mark.parametrize("soft_first", [True, False])
+def test_beside_soft_labels_hard_ones_are_certain(soft_first: bool) -> None:
+    hard, uncertain = some(2, 3, seed=1), soft(some(2, 3, seed=2), 0.25)
+    one, two = (uncertain, hard) if soft_first else (hard, uncertain)
+    dataset = ResidentDataset.of(one, CPU).extended(two, birth=4)
+    assert dataset.soft is not None
+    certain = dataset.soft[dataset.seeds == 1]
+    assert certain.tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert (dataset.soft[dataset.seeds == 2] == 0.25).all()
+    assert dataset.births.tolist() == [0, 0, 4, 4]
+    assert ResidentDataset.of(hard, CPU).extended(hard, birth=1).soft is None
 
 
 @pytest.mark.parametrize(("n", "batch", "steps"), [(10, 4, 3), (8, 4, 2), (9, 4, 2), (3, 8, 1)])

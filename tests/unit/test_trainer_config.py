@@ -1,4 +1,4 @@
-"""What a config accepts, what it says when it does not, and what it orders."""
+"""What a config accepts, and what it says when it does not."""
 
 from pathlib import Path
 
@@ -7,30 +7,26 @@ import pytest
 import torch
 
 import nonesuch_trainer
-from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
-from nonesuch.errors import InvalidOrder, InvalidValue
+from nonesuch.errors import InvalidValue
 from nonesuch_trainer.augment import augment
 from nonesuch_trainer.checkpoint import differences
-from nonesuch_trainer.config import Augment, Minted, Optimiser, Real, Recipe, TrainConfig, Wait, load
+from nonesuch_trainer.config import (
+    Augment,
+    Augmented,
+    Collected,
+    Minted,
+    Optimiser,
+    Real,
+    Recipe,
+    TrainConfig,
+    Wait,
+    load,
+)
 from nonesuch_trainer.optim import learning_rate
-from nonesuch_trainer.ordering import Ordering, divide, service_name
-from nonesuch_trainer.provenance import of_generators
 from nonesuch_trainer.real import balanced_rows
 from nonesuch_trainer.seeds import key, numpy_rng, torch_rng
 
 CONFIGS = sorted((Path(nonesuch_trainer.__file__).parents[1] / "configs").glob("*.toml"))
-INFO = GeneratorInfo(
-    id="g", family="fake", sha256="0" * 64, image_shape=(8, 8, 1), class_names=("ant", "bee", "cat"), z_dim=2
-)
-MINER = StrategyInfo(name="hsm", schema={}, needs_snapshot=True)
-WORKER = WorkerInfo(id="w", host="h", pid=1, device="cpu", started=0.0, generators=(INFO,), strategies=(MINER,))
-CATALOG = Catalog(workers=(WORKER,))
-
-
-def config(**dataset: object) -> TrainConfig:
-    return TrainConfig.model_validate(
-        {"run": "run", "dataset": {"kind": "minted", "generators": ["g"], "size": 20, **dataset}}
-    )
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -45,9 +41,34 @@ def test_the_shipped_configs_are_arms_of_one_comparison() -> None:
     arms = {path.stem: load(path) for path in CONFIGS}
     assert isinstance(arms["real"].dataset, Real)
     assert isinstance(arms["smoothing"].dataset, Minted)
-    assert differences(arms["smoothing"], arms["fixed"]) == ["dataset.replacement"]
-    assert len({arm.dataset.size for arm in arms.values()}) == 1
-    assert all(name.startswith("dataset.") for name in differences(arms["real"], arms["fixed"]))
+    assert differences(arms["smoothing"], arms["fixed"]) == ["dataset.fresh", "dataset.replacement"]
+    assert differences(arms["smoothing"], arms["smoothing-hsm"]) == ["dataset.fresh"]
+    assert differences(arms["smoothing"], arms["filtered"]) == [
+        "dataset.first.params.threshold", "dataset.first.strategy", "dataset.fresh",
+    ]  # fmt: skip
+    for name in ("collected", "augmented", "real", "continuous"):
+        assert all(d.startswith("dataset.") for d in differences(arms[name], arms["fixed"]))
+
+
+def test_the_shipped_configs_are_the_methods() -> None:
+    arms = {path.stem: load(path) for path in CONFIGS}
+    collected, augmented, continuous = (arms[name].dataset for name in ("collected", "augmented", "continuous"))
+    assert isinstance(collected, Collected)
+    assert (collected.size, collected.step, collected.steps, collected.mined.strategy) == (4000, 400, 9, "hsm")
+    assert isinstance(augmented, Augmented)
+    assert (augmented.real.size, augmented.minted.size, augmented.minted.replacement) == (4000, 1000, 0.0)
+    assert isinstance(continuous, Minted)
+    assert continuous.replacement == 1.0
+    spelled_out, default = arms["smoothing-hsm"].dataset, Minted()
+    assert isinstance(spelled_out, Minted)
+    assert [r.strategy for r in spelled_out.fresh] == ["hsm", "random"]
+    assert [r.strategy for r in default.fresh] == ["hsm", None]  # half mined, half random is what Alg. 2 says
+    teacher, taught = arms["teacher"], arms["filtered"].dataset
+    assert isinstance(teacher.dataset, Real)
+    assert isinstance(taught, Minted) and taught.teacher is not None
+    assert taught.teacher.classifier == teacher.folder / "classifier.safetensors"
+    assert teacher.seed not in {arm.seed for name, arm in arms.items() if name != "teacher"}
+    assert teacher.evaluate.split == "validation"
 
 
 def test_settings_can_be_overridden(tmp_path: Path) -> None:
@@ -75,6 +96,36 @@ def test_settings_can_be_overridden(tmp_path: Path) -> None:
             "is 0 images.*set replacement to 0",
         ),
         ('run = "a"\ndataset = { kind = "made up" }', "made up"),
+        ('run = "a"\ndataset = { kind = "minted", labels = "soft" }', "labels 'soft' are a teacher's"),
+        ('run = "a"\ndataset = { kind = "minted", teacher = {} }', "either `classifier` or `channel`"),
+        (
+            'run = "a"\ndataset = { kind = "minted", teacher = { classifier = "a", channel = "b" } }',
+            "either `classifier` or `channel`",
+        ),
+        (
+            'run = "a"\ndataset = { kind = "minted", teacher = { classifier = "a", version = 3 } }',
+            "version 3 is of a `channel`",
+        ),
+        (
+            'run = "a"\ndataset = { kind = "minted", replacement = 0, quotas = {} }',
+            "quotas are of the images that are replaced",
+        ),
+        ('run = "a"\ndataset = { kind = "minted", quotas = { split = "test" } }', "quotas.split.*given: 'test'"),
+        (
+            'run = "a"\ndataset = { kind = "minted", quotas = {} }\nevaluate = { split = "validation" }',
+            "the validation images judge the run",
+        ),
+        ('run = "a"\ndataset = { kind = "collected", size = 10, step = 10 }', "step 10 fills the size 10 at once"),
+        (
+            'run = "a"\ndataset = { kind = "augmented", percent = 50, minted = { size = 3 } }',
+            r"size 3 is not 50\.0 % of real\.size 4000: leave it out",
+        ),
+        ('run = "a"\ndataset = { kind = "augmented", percent = 0 }', "percent.*given: 0"),
+        (
+            'run = "a"\n[dataset]\nkind = "augmented"\nminted = { quotas = {}, replacement = 0.5 }\n'
+            '[evaluate]\nsplit = "validation"',
+            "the validation images judge the run",
+        ),
         ('run = "a"\noptimiser = { lr = nan }', "optimiser.lr"),
     ],
 )
@@ -85,65 +136,37 @@ def test_a_config_that_cannot_work_is_refused_with_its_value(tmp_path: Path, tex
         load(path)
 
 
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        Augmented(kind="augmented", percent=12.5, real=Real(size=400), minted=Minted(replacement=0.5)),
+        Collected(kind="collected", size=90, step=40),
+        Minted(fresh=(Recipe(strategy="hsm", params={"steps": 3}, from_epoch=2),), replacement=1.0),
+    ],
+    ids=lambda dataset: dataset.kind,
+)
+def test_a_config_survives_its_own_json(dataset: Minted | Collected | Augmented) -> None:
+    config = TrainConfig(run="a", dataset=dataset)
+    again = TrainConfig.model_validate_json(config.model_dump_json())
+    assert again == config
+    assert differences(config, again) == []
+
+
+def test_the_minted_part_follows_from_the_real_one() -> None:
+    augmented = Augmented(kind="augmented", percent=12.5, real=Real(size=400), minted=Minted(victims="oldest"))
+    assert (augmented.minted.size, augmented.minted.replacement, augmented.minted.victims) == (50, 0.0, "oldest")
+
+
+@pytest.mark.parametrize(("size", "step", "added"), [(100, 40, [40, 20]), (80, 40, [40]), (81, 40, [40, 1])])
+def test_collecting_stops_at_n(size: int, step: int, added: list[int]) -> None:
+    collected = Collected(kind="collected", size=size, step=step)
+    assert [collected.fresh_images(birth) for birth in range(1, collected.steps + 1)] == added
+    assert collected.first_images + sum(added) == size
+
+
 def test_a_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidValue, match=r"none\.toml: No such file"):
         load(tmp_path / "none.toml")
-
-
-# -- orders --------------------------------------------------------------------------------------------------------
-def test_orders_are_functions_of_seed_and_epoch() -> None:
-    ordering = Ordering(config(), CATALOG)
-    (first,), (fresh,), (later,) = ordering.first(), ordering.fresh(3, 3), ordering.fresh(4, 4)
-    name = service_name(config())
-    assert (first.id, first.count) == (f"{name}-0-0", 20)
-    assert (fresh.id, fresh.count, fresh.sink) == (f"{name}-3-0", 10, name)
-    assert len({first.seed, fresh.seed, later.seed}) == 3
-    assert Ordering(config(), CATALOG).fresh(3, 7)[0] == fresh  # random images are aimed at nothing
-    other = Ordering(config().model_copy(update={"seed": 1}), CATALOG)
-    assert other.first()[0].seed != first.seed
-
-
-def test_half_mined_half_random_goes_on_in_the_same_round_of_classes() -> None:
-    recipes = (Recipe(strategy="hsm"), Recipe())
-    mined, random = Ordering(config(fresh=recipes, size=14, replacement=1.0), CATALOG).fresh(2, 1)
-    assert (mined.id[-4:], random.id[-4:], mined.count, random.count) == ("-2-0", "-2-1", 7, 7)
-    assert mined.snapshot is not None
-    assert (mined.snapshot.channel, mined.snapshot.version) == (mined.sink, 1)
-    assert random.snapshot is None
-    labels = np.concatenate([order.labels.of(np.arange(order.count)) for order in (mined, random)])
-    assert np.bincount(labels).tolist() == [5, 5, 4]
-
-
-def test_a_ring_holds_its_tickets_and_carries_the_runs_snapshots() -> None:
-    ring = Ordering(config(ticket_size=8, ring_slots=3), CATALOG).ring
-    assert ring.name == ring.channel == service_name(config())
-    assert ring.slots == 3
-    assert ring.slot_bytes > 8 * 8 * 8
-
-
-def test_runs_of_one_name_in_two_folders_do_not_meet_in_the_service() -> None:
-    names = {service_name(config().model_copy(update={"out": Path(folder)})) for folder in ("a", "b", "./a")}
-    assert len(names) == 2
-    assert all(name.startswith("run-") for name in names)
-
-
-def test_an_unknown_class_is_refused() -> None:
-    assert Ordering(config(classes=["cat", 0]), CATALOG).classes == (2, 0)
-    with pytest.raises(InvalidOrder, match="unknown class 'dog'"):
-        Ordering(config(classes=["dog"]), CATALOG)
-
-
-@pytest.mark.parametrize(
-    ("total", "shares", "parts"),
-    [(10, [1], [10]), (7, [1, 1], [4, 3]), (3, [1, 1, 1], [1, 1, 1]), (10, [1, 1e-9], [9, 1]), (9, [2, 1], [6, 3])],
-)
-def test_shares_divide_a_total(total: int, shares: list[float], parts: list[int]) -> None:
-    assert divide(total, shares) == parts
-
-
-def test_the_generators_training_is_part_of_what_a_run_says() -> None:
-    said = of_generators([INFO]).statement
-    assert said == "real information used by the classifier: none (generator g was trained on labelled real images)"
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------

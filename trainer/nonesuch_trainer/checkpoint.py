@@ -1,8 +1,9 @@
 """Where a run resumes from: one safetensors file, whole or not there. No pickle.
 
 It holds the classifier, the optimiser's momentum and the resident dataset, and in its header the config, the epoch,
-the step and the history. Random numbers need no place in it (see `seeds`). A resumed run ends with the same bits as one
-that was never stopped, on the same device and number of threads, if every image that was ordered came (`late` waits).
+the step, the history and the tally. Random numbers need no place in it (see `seeds`). A resumed run ends with the same
+bits as one that was never stopped, on the same device and number of threads, if every image that was ordered came
+(`late` waits).
 """
 
 import json
@@ -18,21 +19,24 @@ from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.files import replacing
+from nonesuch.tally import NOTHING, Tally
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.events import EpochRecord
 from nonesuch_trainer.resident import ResidentDataset
 
 CHECKPOINT = "checkpoint.safetensors"
-_FORMAT = "nonesuch-train-1"
+_FORMAT = "nonesuch-train-2"
+_OF_SERVICE: Any = {"late": True, "outage_s": True, "ring_slots": True, "teacher": True}
 _CHANGEABLE: Any = {
     "run": True,
     "out": True,
     "device": True,
     "checkpoint_every": True,
     "evaluate": True,
-    "dataset": {"late", "outage_s", "ring_slots", "folder"},
+    "dataset": {**_OF_SERVICE, "folder": True, "minted": _OF_SERVICE, "real": {"folder"}},
 }
-"""Settings that may change between a checkpoint and its resumption: they do not decide what is learned."""
+"""Settings that may change between a checkpoint and its resumption: they do not decide what is learned. Where a teacher
+lies does not; its weights do (`Checkpoint.origins`)."""
 _REMEDY = "remove it, or start over with --fresh"
 
 
@@ -47,21 +51,25 @@ class RunState:
     history: tuple[EpochRecord, ...]
     resident: ResidentDataset
     """What the next epoch learns from."""
+    tally: Tally = NOTHING
+    """What became of every latent that was tried so far."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The checkpoint of a run whose model and optimiser these are."""
+    """A checkpoint of the run whose model and optimiser these are."""
 
     config: TrainConfig
     origins: Mapping[str, str]
-    """The sha256 of each generator by id: a run does not go on with others."""
+    """`Facts.origins`: a run does not go on with other weights."""
     model: nn.Module
     optimiser: torch.optim.SGD
+    name: str = CHECKPOINT
+    """Of the file."""
 
     @property
     def path(self) -> Path:
-        return self.config.folder / CHECKPOINT
+        return self.config.folder / self.name
 
     def discard(self) -> None:
         """Start over."""
@@ -75,7 +83,8 @@ class Checkpoint:
             if momentum is not None:
                 tensors[f"momentum/{name}"] = momentum
         for field in fields(ResidentDataset):
-            tensors[f"resident/{field.name}"] = getattr(state.resident, field.name)
+            if (column := getattr(state.resident, field.name)) is not None:
+                tensors[f"resident/{field.name}"] = column
         header = {
             "format": _FORMAT,
             "config": self.config.model_dump_json(),
@@ -83,6 +92,7 @@ class Checkpoint:
             "epoch": str(state.epoch),
             "step": str(state.step),
             "history": json.dumps([record.model_dump() for record in state.history]),
+            "tally": json.dumps(state.tally.counters()),
         }
         with replacing(self.path) as temporary:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
@@ -123,13 +133,13 @@ class Checkpoint:
                 f"checkpoint {self.path} was made with other values of {', '.join(differing)}: use its config, another "
                 "`out` folder, or start over with --fresh"
             )
-        changed = [name for name, digest in self.origins.items() if minted_by.get(name) != digest]
-        if changed:
-            raise InvalidValue(
-                f"checkpoint {self.path} holds images of generator {changed[0]!r} with other weights (sha256 "
-                f"{minted_by.get(changed[0])}, hosted now {self.origins[changed[0]]}): host those, or start over with "
-                "--fresh"
-            )
+        for name in sorted(self.origins.keys() | minted_by.keys()):
+            then, now = minted_by.get(name, "none"), self.origins.get(name, "none")
+            if then != now:
+                raise InvalidValue(
+                    f"checkpoint {self.path} holds images that {name} with other weights had a part in (sha256 {then}, "
+                    f"now {now}): use those, or start over with --fresh"
+                )
 
     def _put_back(self, header: Mapping[str, str], tensors: Mapping[str, Tensor], device: torch.device) -> RunState:
         self.model.load_state_dict(_under(tensors, "model"))
@@ -139,12 +149,13 @@ class Checkpoint:
                 momentum = torch.empty_like(parameter)  # in the parameter's memory format
                 self.optimiser.state[parameter]["momentum_buffer"] = momentum.copy_(momenta[name])
         resident = _under(tensors, "resident")
-        on_device = {name: resident.pop(name).to(device) for name in ("images", "labels")}
+        on_device = {name: resident.pop(name).to(device) for name in ("images", "labels", "soft") if name in resident}
         return RunState(
             epoch=int(header["epoch"]),
             step=int(header["step"]),
             history=tuple(EpochRecord.model_validate(record) for record in json.loads(header["history"])),
             resident=ResidentDataset(**on_device, **resident),
+            tally=Tally.from_counters(json.loads(header["tally"])),
         )
 
 

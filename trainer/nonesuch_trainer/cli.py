@@ -31,4 +31,4 @@ def train(
         settings = validated(RedisSettings, {**settings.model_dump(), "url": redis}, "--redis")
     with Link(settings) as link:
         result = run(wanted, link, resume=resume)
-    typer.echo(f"{100 * result.evaluation.accuracy:.2f} % on {result.provenance.judged_on}; more in {result.folder}")
+    typer.echo(f"{100 * result.evaluation.accuracy:.2f} % on {result.ledger.judged_on}; more in {result.folder}")

@@ -5,97 +5,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from nonesuch.classifiers import ClassifierSpec, Normalisation
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
-from nonesuch.orders import MAX_TICKET, Seed
+from nonesuch.orders import Seed
 from nonesuch.realdata import Split
+from nonesuch_trainer.datasets import (
+    Augmented,
+    Collected,
+    Dataset,
+    Minted,
+    Quotas,
+    Real,
+    Recipe,
+    Skip,
+    Teacher,
+    Wait,
+)
+
+__all__ = [
+    "Augment", "Augmented", "Collected", "Evaluate", "Minted", "Optimiser", "Quotas", "Real", "Recipe", "RunName",
+    "Skip", "Teacher", "TrainConfig", "Wait", "load",
+]  # fmt: skip
 
 RunName = Annotated[Name, Field(max_length=40)]
 """Short enough to be the start of other names (`ordering.service_name`)."""
-
-
-class Recipe(Frozen):
-    """How images are chosen: a strategy, its parameters, and its share where there are several recipes."""
-
-    strategy: Name = "random"
-    params: dict[str, JsonValue] = Field(default_factory=dict)
-    share: float = Field(default=1.0, gt=0)
-    """Relative to the other recipes' shares."""
-
-
-class Wait(Frozen):
-    """Wait for every image that was ordered."""
-
-    kind: Literal["wait"] = "wait"
-    patience_s: float = Field(default=600.0, gt=0)
-    """The run ends with `TakeTimeout` when no batch at all comes for this long."""
-
-
-class Skip(Frozen):
-    """Go on with what has come, and report it: r is then smaller than asked for."""
-
-    kind: Literal["skip"]
-    patience_s: float = Field(default=5.0, ge=0)
-    """How long an epoch that is trained waits for its images."""
-
-
-class Minted(Frozen):
-    """A dataset that the service mints: dataset smoothing (Besnier et al. 2019, Alg. 2).
-
-    `replacement` is r: 0 is the fixed dataset, 1 continuous sampling.
-    """
-
-    kind: Literal["minted"] = "minted"
-    generators: tuple[Name, ...] = Field(default=("fashion-mnist",), min_length=1)
-    classes: tuple[str | int, ...] | None = None
-    """Names or indices; None takes all. The classifier has an output for every class of the generators anyway."""
-    size: int = Field(default=4000, ge=2)
-    """N, in images."""
-    replacement: float = Field(default=0.5, ge=0, le=1)
-    victims: Literal["random", "oldest"] = "random"
-    """Which images an epoch's fresh ones replace."""
-    first: Recipe = Recipe()
-    """Of the dataset that the first epoch learns from (line 5 of Alg. 2)."""
-    fresh: tuple[Recipe, ...] = Field(default=(Recipe(),), min_length=1)
-    """Of the r·N images that come in after each epoch (lines 8 and 9)."""
-    staleness: Literal[0, 1] = 0
-    """0: an epoch's images are ordered when it is trained, and aimed at it. 1: they are minted while it trains, and
-    aimed at the epoch before."""
-    late: Annotated[Wait | Skip, Field(discriminator="kind")] = Wait()
-    outage_s: float = Field(default=300.0, ge=0)
-    """How long to wait for a Redis, a ring or workers that have gone, before giving up."""
-    ticket_size: int | None = Field(default=None, ge=1, le=MAX_TICKET)
-    """In images; None is 64, or as many as fit into a slot."""
-    ring_slots: int = Field(default=16, ge=1, le=4096)
-    """Tickets that Redis holds for this run at most; when they are full, the workers wait."""
-
-    @property
-    def fresh_images(self) -> int:
-        """Images that are replaced after each epoch: r·N, rounded."""
-        return round(self.replacement * self.size)
-
-    @model_validator(mode="after")
-    def _replaces_something(self) -> Self:
-        if self.replacement > 0 and self.fresh_images < len(self.fresh):
-            raise ValueError(
-                f"replacement {self.replacement} of size {self.size} is {self.fresh_images} images for "
-                f"{len(self.fresh)} recipe(s): raise either, or set replacement to 0 for a fixed dataset"
-            )
-        return self
-
-
-class Real(Frozen):
-    """A fixed dataset of real images, for reference: a class-balanced subset, drawn by the seed."""
-
-    kind: Literal["real"]
-    data: Literal["fashion-mnist"] = "fashion-mnist"
-    folder: Path | None = None
-    split: Literal["train"] = "train"
-    size: int = Field(default=4000, ge=2)
 
 
 class Optimiser(Frozen):
@@ -141,7 +78,7 @@ class TrainConfig(Frozen):
     batch_size: int = Field(default=128, ge=2)
     classifier: ClassifierSpec = ClassifierSpec(architecture="resnet18", args={"width": 16})
     normalisation: Normalisation = Normalisation()
-    dataset: Annotated[Minted | Real, Field(discriminator="kind")] = Minted()
+    dataset: Dataset = Minted()
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
     evaluate: Evaluate = Evaluate()
@@ -157,6 +94,21 @@ class TrainConfig(Frozen):
     def folder(self) -> Path:
         """Where everything that the run writes goes."""
         return self.out or Path("runs") / self.run
+
+    @property
+    def quotas(self) -> Quotas | None:
+        """Of the minted images."""
+        dataset = self.dataset.minted if isinstance(self.dataset, Augmented) else self.dataset
+        return None if isinstance(dataset, Real) else dataset.quotas
+
+    @model_validator(mode="after")
+    def _judges_choose_nothing(self) -> Self:
+        if self.quotas and self.quotas.split == self.evaluate.split:
+            raise ValueError(
+                f"the {self.evaluate.split} images judge the run and cannot choose what it learns from: take another "
+                "split for quotas, or for evaluate"
+            )
+        return self
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -29,9 +29,19 @@ class EpochRecord(Frozen):
     ordered: int = 0
     """Fresh images that were ordered."""
     replaced: int = 0
-    """Images that were replaced after the epoch."""
+    """Images that were replaced after the epoch (in `collecting.jsonl`: that were added)."""
     r: float = 0.0
-    """The fraction that they were of the dataset: what was achieved, whatever was asked for."""
+    """The fraction that they were of the images that may be replaced: what was achieved, whatever was asked for."""
+    short: int = 0
+    """Of those ordered, images that their strategy could not make."""
+    tried: int = 0
+    """Latents that a choosy strategy tried for them."""
+    wrong_label: int = 0
+    """Of these, rejected because the teacher took the image for another class."""
+    below_threshold: int = 0
+    """Of these, rejected because it was not sure enough."""
+    shares: dict[int, float] | None = None
+    """By label, the fraction of the dataset that is of a class after the epoch's replacement; None without quotas."""
     age: int | None = None
     """Of the oldest batch that came in: this epoch's snapshot version less the one that it was aimed at."""
     train_s: float
@@ -46,6 +56,10 @@ class EpochRecord(Frozen):
         """For people."""
         judged = "" if self.accuracy is None else f", real {100 * self.accuracy:.2f} %"
         came = f", r {self.r:.3f} age {self.age} (waited {self.wait_s:.1f} s)" if self.ordered else ""
+        if self.tried:
+            came += f", kept {100 * (1 - (self.wrong_label + self.below_threshold) / self.tried):.1f} % of {self.tried}"
+        if self.short:
+            came += f", {self.short} short"
         return (
             f"epoch {self.epoch}: loss {self.loss:.4f}, train {100 * self.train_accuracy:.2f} %{judged}{came}, "
             f"{self.train_s:.1f} s"
@@ -73,7 +87,7 @@ class Events:
         """Add an epoch."""
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(f"{record.model_dump_json()}\n")
-        for name, value in record.model_dump(exclude={"epoch"}).items():
+        for name, value in record.model_dump(exclude={"epoch", "shares"}).items():
             if value is not None:
                 self._board.add_scalar(_BOARD.get(name, name), value, record.epoch)
         self._board.flush()
@@ -93,6 +107,10 @@ _BOARD = {
     "ordered": "dataset/ordered",
     "replaced": "dataset/replaced",
     "r": "dataset/r",
+    "short": "dataset/short",
+    "tried": "acceptance/tried",
+    "wrong_label": "acceptance/wrong_label",
+    "below_threshold": "acceptance/below_threshold",
     "age": "dataset/age",
     "train_s": "seconds/train",
     "evaluate_s": "seconds/evaluate",

@@ -1,6 +1,7 @@
 """What has come of the orders of one epoch. In which order batches arrive, and how often, leaves no trace."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.orders import Order
 from nonesuch.rings import Delivery, OrderEnd
-from nonesuch.schema import images_of, labels_of, read_batch
-from nonesuch_trainer.resident import LabelledImages
+from nonesuch.schema import images_of, labels_of, read_batch, soft_labels_of
+from nonesuch.tally import NOTHING, Tally
+from nonesuch_trainer.resident import NO_SNAPSHOT, LabelledImages
 
 
 class Intake:
@@ -21,9 +23,16 @@ class Intake:
         orders: whose batches are wanted; others' are ignored.
         image_shape: (H, W, C).
         version: of the trainer's snapshot when they are placed: what images count as aimed at that used none.
+        soft_labels: K, the number of classes, if every image is to come with a teacher's probabilities.
     """
 
-    def __init__(self, orders: Sequence[Order], image_shape: tuple[int, int, int], version: int) -> None:
+    def __init__(
+        self,
+        orders: Sequence[Order],
+        image_shape: tuple[int, int, int],
+        version: int,
+        soft_labels: int | None = None,
+    ) -> None:
         self.orders = tuple(orders)
         self.wanted = sum(order.count for order in orders)
         self.oldest_version: int | None = None
@@ -32,6 +41,8 @@ class Intake:
         """Images that came."""
         self.tickets: dict[str, set[int]] = {order.id: set() for order in orders}
         """Numbers of the tickets that came, by order."""
+        self.tally: Tally = NOTHING
+        """Of the orders that have ended; of what was made before Redis was restarted nothing is in it."""
         self.placed_at = self.last_at = time.monotonic()
         self._version = version
         self._ended: set[str] = set()
@@ -40,6 +51,8 @@ class Intake:
         self._offsets = {order.id: int(start) for order, start in zip(orders, starts, strict=False)}
         self._images = np.empty((self.wanted, *image_shape), np.uint8)
         self._labels = np.empty(self.wanted, np.int32)
+        self._snapshots = np.full(self.wanted, NO_SNAPSHOT, np.int64)
+        self._soft = None if soft_labels is None else np.zeros((self.wanted, soft_labels), np.float16)
         self._there = np.zeros(self.wanted, bool)
 
     @property
@@ -76,7 +89,10 @@ class Intake:
             )
         rows = self._offsets[order.id] + indices
         self._images[rows], self._labels[rows], self._there[rows] = images, labels, True
+        self._snapshots[rows] = batch.column("snapshot").fill_null(NO_SNAPSHOT).to_numpy()
         self._see_version(batch, order, delivery.ticket)
+        if self._soft is not None and len(rows):
+            self._soft[rows] = _soft_labels(batch, order, delivery.ticket, classes=self._soft.shape[1])
         seen.add(delivery.ticket)
         self.received += len(indices)
         self.last_at = time.monotonic()
@@ -94,15 +110,33 @@ class Intake:
                 f"{order.tickets} tickets: {end.reason or 'a batch was lost on the way'}"
             )
         self._ended.add(order.id)
+        self.tally += end.tally
+
+    @property
+    def short(self) -> Counter[int]:
+        """Images by label that their strategies could not make, of the tickets that came."""
+        missing: Counter[int] = Counter()
+        for order in self.orders:
+            offset = self._offsets[order.id]
+            for ticket in self.tickets[order.id]:
+                start = ticket * order.ticket_size
+                indices = np.arange(start, min(start + order.ticket_size, order.count))
+                missing.update(order.labels.of(indices[~self._there[offset + indices]]).tolist())
+        return missing
 
     def collected(self) -> LabelledImages:
         """What came, by order and index."""
         seeds = np.repeat([order.seed for order in self.orders], [order.count for order in self.orders])
         indices = np.concatenate([np.arange(order.count) for order in self.orders])
-        there: NDArray[np.bool_] = self._there
-        if there.all():
-            return LabelledImages(self._images, self._labels, seeds.astype(np.int64), indices)
-        return LabelledImages(self._images[there], self._labels[there], seeds[there].astype(np.int64), indices[there])
+        there: NDArray[np.bool_] | slice = slice(None) if self._there.all() else self._there  # a slice copies nothing
+        return LabelledImages(
+            images=self._images[there],
+            labels=self._labels[there],
+            seeds=seeds.astype(np.int64)[there],
+            indices=indices[there],
+            snapshots=self._snapshots[there],
+            soft=None if self._soft is None else self._soft[there],
+        )
 
     def _see_version(self, batch: pa.RecordBatch, order: Order, ticket: int) -> None:
         used = [v for v in batch.column("snapshot").unique().to_pylist() if v is not None]
@@ -111,3 +145,14 @@ class Intake:
             raise IntegrityError(f"ticket {ticket} of order {order.id} is aimed at snapshots {used}, not {ordered}")
         oldest = min(used, default=self._version)
         self.oldest_version = oldest if self.oldest_version is None else min(oldest, self.oldest_version)
+
+
+def _soft_labels(batch: pa.RecordBatch, order: Order, ticket: int, classes: int) -> NDArray[np.float16]:
+    """(B, K) of a batch with rows. Raises `IntegrityError`."""
+    given = soft_labels_of(batch)
+    if given is None or given.shape[1] != classes:
+        raise IntegrityError(
+            f"ticket {ticket} of order {order.id} should carry a teacher's probabilities of {classes} classes and has "
+            f"{'none' if given is None else given.shape[1]}: is its worker of another version?"
+        )
+    return given

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from nonesuch.classifiers import build, input_tensor
 from nonesuch.errors import InvalidValue
@@ -30,6 +30,15 @@ class Learned:
     loss: float
     train_accuracy: float
     train_s: float
+
+
+def choose_device(config: TrainConfig) -> torch.device:
+    """Where the run learns. Raises `InvalidValue` when the device that it names is not there."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidValue("device 'cuda' is not there: torch sees no GPU; use 'cpu' or 'auto'", field="device")
+    return torch.device(config.device)
 
 
 def make_classifier(
@@ -52,7 +61,8 @@ def learn(
     epoch: int,
     between: Callable[[int, int], None],
 ) -> Learned:
-    """Train a model in place for the epoch counted from 0.
+    """Train a model in place for the epoch counted from 0, with soft labels where the dataset has them. Its
+    `train_accuracy` goes by the labels in any case.
 
     Args:
         between: called after every step with the steps that are done of the epoch's; what it raises ends the epoch.
@@ -71,12 +81,13 @@ def learn(
         images = augment(resident.images[rows], config.augment, rng)  # (B, H, W, C) uint8
         x = input_tensor(images, config.normalisation)  # (B, C, H, W)
         y = resident.labels[rows]  # (B,)
+        target = y if resident.soft is None else _probabilities(resident.soft[rows])  # (B,) or (B, K)
 
         rate = learning_rate(config.optimiser, epoch * steps + i, steps_per_epoch=steps, epochs=config.epochs)
         optimiser.param_groups[0]["lr"] = rate
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = model(x)  # (B, K)
-        loss = F.cross_entropy(logits.float(), y)
+        loss = F.cross_entropy(logits.float(), target)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -97,3 +108,8 @@ def learn(
         train_accuracy=correct_sum / seen,
         train_s=time.monotonic() - started,
     )
+
+
+def _probabilities(soft: Tensor) -> Tensor:
+    """(B, K) float32 that add up to 1, of the float16 in which they travelled."""
+    return soft.float() / soft.float().sum(dim=1, keepdim=True)

@@ -10,52 +10,39 @@
               between two steps it empties the ring without waiting, so that the workers go on
     signals   the first SIGINT or SIGTERM asks ─ every wait and every epoch ends by it, within a step or about a second
 
-r = 0 is a fixed dataset, r = 1 continuous sampling. After the last epoch nothing is replaced.
+r = 0 is a fixed dataset, r = 1 continuous sampling. After the last epoch nothing is replaced. `fill` is one order, the
+whole of Alg. 1 (`collecting`), or real images and an order (`augmenting`). With class quotas the classifier's errors
+are looked at before images are ordered.
 """
 
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from nonesuch.errors import InvalidValue
 from nonesuch.files import locked
 from nonesuch.link import Link
 from nonesuch.process import on_signal
+from nonesuch_trainer.augmenting import AugmentedSource
 from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
-from nonesuch_trainer.config import Real, TrainConfig
-from nonesuch_trainer.evaluate import Evaluation, Judge
+from nonesuch_trainer.collecting import COLLECTING, CollectedSource
+from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.evaluate import Judge
 from nonesuch_trainer.events import EpochRecord, Events
-from nonesuch_trainer.learning import learn, make_classifier
+from nonesuch_trainer.learning import choose_device, learn, make_classifier
 from nonesuch_trainer.minting import MintedSource
 from nonesuch_trainer.optim import make_optimiser
 from nonesuch_trainer.progress import Reporter, reporting
-from nonesuch_trainer.provenance import Provenance
+from nonesuch_trainer.quotas import ClassErrors
 from nonesuch_trainer.real import RealSource
-from nonesuch_trainer.resident import ResidentDataset
-from nonesuch_trainer.results import write_results
+from nonesuch_trainer.results import Result, write_results
 from nonesuch_trainer.seeds import numpy_rng, reproducible
 from nonesuch_trainer.source import Source
 from nonesuch_trainer.stopping import Stopped, check
 
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A run that is finished. `folder` holds what `results.write_results` writes."""
-
-    folder: Path
-    model: nn.Module
-    dataset: ResidentDataset
-    """What the last epoch learned from."""
-    history: tuple[EpochRecord, ...]
-    evaluation: Evaluation
-    """On real images, after the last epoch."""
-    provenance: Provenance
+__all__ = ["Result", "train"]
 
 
 def train(
@@ -73,26 +60,28 @@ def train(
         Unreachable: Redis does not answer, at the start or for longer than `dataset.outage_s`.
         NoWorkers, GeneratorNotFound, InvalidOrder, OrderFailed, TakeTimeout: the images cannot be had.
         DataNotFound: the real images are not there.
+        NotFound, SnapshotNotFound: the teacher is not there.
         InvalidValue: settings that do not fit together or the checkpoint, or a loss that is not finite.
-        IntegrityError: a damaged checkpoint, or a batch that is not what was ordered.
+        IntegrityError: a damaged checkpoint or classifier file, or a batch that is not what was ordered.
     """
     stop = stop or threading.Event()
     with on_signal(stop.set), reproducible(), reporting(config.run) as reporter:
         try:
-            with locked(config.folder), _open(config, link, stop, reporter) as source:
+            with locked(config.folder), _open(config, link, resume, stop, reporter) as source:
                 return _run(config, source, resume, stop, reporter)
         except Stopped:
-            saved = config.folder / CHECKPOINT
-            goes_on = resume and saved.exists()
-            reporter.say(f"stopped; the same command {f'goes on from {saved}' if goes_on else 'starts over'}")
+            saved = [config.folder / name for name in (CHECKPOINT, COLLECTING)]
+            there = [str(path) for path in saved if resume and path.exists()]
+            reporter.say(f"stopped; the same command {f'goes on from {there[0]}' if there else 'starts over'}")
             raise
 
 
 def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Event, reporter: Reporter) -> Result:
-    facts, smoothing, device = source.facts, source.smoothing, _device(config)
+    facts, smoothing, device = source.facts, source.smoothing, choose_device(config)
     judge = Judge.load(config.evaluate, facts, device)
-    provenance = facts.provenance.model_copy(update={"judged_on": judge.name})
-    reporter.say(provenance.statement)
+    errors = ClassErrors(config, facts, device) if config.quotas else None
+    ledger = facts.ledger.plus(*([errors.use] if errors else [])).model_copy(update={"judged_on": judge.name})
+    reporter.say(ledger.statement)
     model = make_classifier(config, facts.image_shape, len(facts.class_names), device)
     optimiser = make_optimiser(model, config.optimiser)
 
@@ -103,13 +92,13 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
     if state:
         reporter.say(f"going on from {saved.path}, after epoch {state.epoch} of {config.epochs}")
     if smoothing:  # before the first wait: what is minted may be aimed at it
-        smoothing.publish(model, epoch=state.epoch if state else 0, step=state.step if state else 0)
+        smoothing.publish(model, epoch=state.epoch if state else 0, step=state.step if state else 0, ledger=ledger)
     if state is None:
-        first = source.first(partial(reporter.advance, "first dataset"))
-        state = RunState(epoch=0, step=0, history=(), resident=ResidentDataset.of(first, device))
+        first = source.first(device, partial(reporter.advance, "first dataset"))
+        state = RunState(epoch=0, step=0, history=(), resident=first.dataset, tally=first.tally)
         saved.save(state)
 
-    resident, history = state.resident, list(state.history)
+    resident, history, tally = state.resident, list(state.history), state.tally
     evaluation = None
 
     def attend() -> None:
@@ -121,6 +110,9 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
         attend()
         reporter.advance(f"epoch {len(history) + 1}/{config.epochs}", step, steps)
 
+    # What quotas go by. Of a classifier that has learned nothing there is nothing to know.
+    known = errors.of(model, config.normalisation, attend) if errors and state.epoch else None
+
     with Events(config.folder, history) as events:
         for epoch in range(state.epoch, config.epochs):
             done = epoch + 1
@@ -128,12 +120,13 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             renewing = None if last else smoothing
 
             if renewing and renewing.staleness == 1:
-                renewing.order(birth=done, version=epoch)
+                renewing.order(birth=done, version=epoch, errors=known)
             learned = learn(model, optimiser, resident, config, epoch, between)
             if smoothing:
-                smoothing.publish(model, epoch=done, step=learned.step)
+                smoothing.publish(model, epoch=done, step=learned.step, ledger=ledger)
+            known = errors.of(model, config.normalisation, attend) if errors and renewing else None
             if renewing and renewing.staleness == 0:
-                renewing.order(birth=done, version=done)
+                renewing.order(birth=done, version=done, errors=known)
 
             started = time.monotonic()
             judged = last or done % config.evaluate.every == 0
@@ -144,8 +137,13 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             if renewing:
                 fresh = renewing.collect(done, partial(reporter.advance, f"images for epoch {done + 1}"))
                 rng = numpy_rng(config.seed, "victims", done)
-                resident.replace(fresh.images, birth=done, victims=renewing.victims, rng=rng)
-                came = fresh.numbers | {"r": len(fresh.images) / len(resident)}
+                resident.replace(
+                    fresh.images, birth=done, victims=renewing.victims, rng=rng, keep_balance=errors is None
+                )
+                tally += fresh.tally
+                came = fresh.numbers | {"r": len(fresh.images) / resident.replaceable}
+                if errors:
+                    came["shares"] = resident.shares
 
             record = EpochRecord(
                 epoch=done,
@@ -156,27 +154,25 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             )
             history.append(record)
             if last or done % config.checkpoint_every == 0:
-                saved.save(RunState(epoch=done, step=learned.step, history=tuple(history), resident=resident))
+                saved.save(RunState(done, learned.step, tuple(history), resident, tally))
             events.record(record)
             reporter.say(record.line)
 
     evaluation = evaluation or judge.evaluate(model, config.normalisation)  # resumed after the last epoch
-    write_results(config, facts.class_names, history, evaluation, provenance, resident)
-    return Result(config.folder, model.eval(), resident, tuple(history), evaluation, provenance)
+    result = Result(config.folder, model.eval(), resident, tuple(history), evaluation, ledger, tally)
+    write_results(config, facts, result)
+    return result
 
 
-def _open(config: TrainConfig, link: Link | None, stop: threading.Event, reporter: Reporter) -> Source:
+def _open(config: TrainConfig, link: Link | None, resume: bool, stop: threading.Event, reporter: Reporter) -> Source:
     """Where the config's images come from."""
-    if isinstance(config.dataset, Real):
+    kind = config.dataset.kind
+    if kind == "real":
         return RealSource(config)
     if link is None:
-        raise InvalidValue("a dataset of kind 'minted' comes from the service: give a link to its Redis")
+        raise InvalidValue(f"a dataset of kind {kind!r} comes from the service: give a link to its Redis")
+    if kind == "augmented":
+        return AugmentedSource(config, link, stop=stop, say=reporter.say)
+    if kind == "collected":
+        return CollectedSource(config, link, resume=resume, stop=stop, reporter=reporter)
     return MintedSource(config, link, stop=stop, say=reporter.say)
-
-
-def _device(config: TrainConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InvalidValue("device 'cuda' is not there: torch sees no GPU; use 'cpu' or 'auto'", field="device")
-    return torch.device(config.device)

@@ -2,54 +2,60 @@
 
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
-from hashlib import sha256
 from typing import Self
 
+import torch
 from torch import nn
 
-from nonesuch.classifiers.snapshot import dump
 from nonesuch.errors import IntegrityError, OrderFailed
+from nonesuch.ledger import Ledger, of_generators
 from nonesuch.link import Link
 from nonesuch.orders import wait_for_workers
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer.config import Minted, TrainConfig, Wait
+from nonesuch.tally import Tally
+from nonesuch_trainer.config import Collected, Minted, TrainConfig, Wait
 from nonesuch_trainer.intake import Intake
 from nonesuch_trainer.ordering import Ordering
 from nonesuch_trainer.patience import Patience, Say
-from nonesuch_trainer.provenance import of_generators
-from nonesuch_trainer.resident import LabelledImages
-from nonesuch_trainer.source import Facts, Fresh, OnProgress, Smoothing
+from nonesuch_trainer.published import snapshot
+from nonesuch_trainer.resident import LabelledImages, ResidentDataset
+from nonesuch_trainer.source import Facts, First, Fresh, OnProgress, Smoothing
 from nonesuch_trainer.supply import Supply
+from nonesuch_trainer.teacher import read_teacher
 
 
 class MintedSource:
     """A `Source` that places orders.
 
-    Raises, when it is made, `Unreachable` at once, `NoWorkers` after `outage_s`, `GeneratorNotFound`, `InvalidOrder`.
+    Raises, when it is made, `Unreachable` at once, `NoWorkers` after `outage_s`, `GeneratorNotFound`, `InvalidOrder`
+    for whatever the run would order in vain, and what `read_teacher` raises.
     """
 
     def __init__(self, config: TrainConfig, link: Link, *, stop: threading.Event, say: Say) -> None:
-        assert isinstance(config.dataset, Minted)
+        assert isinstance(config.dataset, Minted | Collected)
         self._config, self._dataset = config, config.dataset
         link.ping()
         patience = Patience(link, outage_s=self._dataset.outage_s, stop=stop, say=say)
-        self._ordering = Ordering(config, patience.run(partial(wait_for_workers, link.keys)))
+        catalog = patience.run(partial(wait_for_workers, link.keys))
+        self._ordering = Ordering(config, catalog)
+        self._ordering.check(catalog)
+        self._teacher: tuple[SnapshotHeader, bytes] | None = None
+        if self._dataset.teacher is not None and self._ordering.teacher is not None:
+            self._teacher = patience.run(
+                partial(read_teacher, link.keys, self._dataset.teacher, self._ordering.teacher)
+            )
         self._supply = Supply(patience, self._ordering.ring, stop)
         self._intake: Intake | None = None
-        info = self._ordering.generators[0]
         self.staleness, self.victims = self._dataset.staleness, self._dataset.victims
-        self.facts = Facts(
-            image_shape=info.image_shape,
-            class_names=info.class_names,
-            classes=tuple(sorted(self._ordering.classes)),
-            provenance=of_generators(self._ordering.generators),
-            origins={g.id: g.sha256 for g in self._ordering.generators},
-        )
+        self.facts = self._facts()
 
     def __enter__(self) -> Self:
         try:
             self._supply.open()
+            if self._teacher is not None:
+                self._supply.publish(*self._teacher)
         except BaseException:
             self._supply.close()
             raise
@@ -62,38 +68,37 @@ class MintedSource:
     def smoothing(self) -> Smoothing | None:
         return self if self._dataset.replacement > 0 else None
 
-    def first(self, on_progress: OnProgress) -> LabelledImages:
-        """Raises `OrderFailed` when the strategy could not fill every image."""
-        intake = Intake(self._ordering.first(), self.facts.image_shape, version=0)
+    def first(self, device: torch.device, on_progress: OnProgress) -> First:
+        images, tally = self.first_images(on_progress)
+        return First(ResidentDataset.of(images, device), tally)
+
+    def first_images(self, on_progress: OnProgress) -> tuple[LabelledImages, Tally]:
+        """What the run begins with. Blocks until it is there.
+
+        Raises `OrderFailed` when the strategy could not make every image.
+        """
+        self._intake = intake = Intake(self._ordering.first(), self.facts.image_shape, 0, self._soft_labels)
         self._supply.place(intake)
         late = self._dataset.late
         self._supply.collect(late if isinstance(late, Wait) else Wait(), on_progress)
-        if intake.received < intake.wanted:
+        if short := intake.short:
+            lacking = ", ".join(f"{self.facts.class_names[label]} {n}" for label, n in short.most_common(10))
             raise OrderFailed(
-                f"the first dataset lacks {intake.wanted - intake.received} of {intake.wanted} images that strategy "
-                f"{self._dataset.first.strategy!r} could not make: let dataset.first be less choosy"
+                f"the first dataset lacks {short.total()} of {intake.wanted} images that strategy "
+                f"{intake.orders[0].strategy!r} could not make ({lacking}): let dataset.first be less choosy, or leave "
+                "these classes out"
             )
-        return intake.collected()
+        return intake.collected(), intake.tally
 
-    def publish(self, model: nn.Module, *, epoch: int, step: int) -> None:
-        payload = dump(model)
-        header = SnapshotHeader(
-            channel=self._ordering.name,
-            version=epoch,
-            architecture=self._config.classifier.architecture,
-            args=self._config.classifier.args,
-            image_shape=self.facts.image_shape,
-            classes=len(self.facts.class_names),
-            mean=self._config.normalisation.mean,
-            std=self._config.normalisation.std,
-            epoch=epoch,
-            step=step,
-            sha256=sha256(payload).hexdigest(),
+    def publish(self, model: nn.Module, *, epoch: int, step: int, ledger: Ledger) -> None:
+        header, payload = snapshot(
+            model, self._config, self.facts, ledger, channel=self._ordering.name, version=epoch, step=step
         )
         self._supply.publish(header, payload)
 
-    def order(self, birth: int, version: int) -> None:
-        self._intake = Intake(self._ordering.fresh(birth, version), self.facts.image_shape, version)
+    def order(self, birth: int, version: int, errors: Mapping[int, float] | None = None) -> None:
+        orders = self._ordering.fresh(birth, version, errors)
+        self._intake = Intake(orders, self.facts.image_shape, version, self._soft_labels)
         self._supply.place(self._intake)
 
     def poll(self) -> None:
@@ -114,7 +119,29 @@ class MintedSource:
         return Fresh(
             images=intake.collected(),
             ordered=intake.wanted,
+            short=intake.short.total(),
             age=age,
             mint_s=intake.last_at - intake.placed_at,
             wait_s=time.monotonic() - started,
+            tally=intake.tally,
+        )
+
+    @property
+    def _soft_labels(self) -> int | None:
+        return len(self.facts.class_names) if self._dataset.labels == "soft" else None
+
+    def _facts(self) -> Facts:
+        info = self._ordering.generators[0]
+        ledger = of_generators(self._ordering.generators)
+        origins = {f"generator {g.id!r}": g.sha256 for g in self._ordering.generators}
+        if self._teacher is not None:
+            header, _ = self._teacher
+            ledger = ledger.plus(*header.ledger.through("teacher"))
+            origins["the teacher"] = header.sha256
+        return Facts(
+            image_shape=info.image_shape,
+            class_names=info.class_names,
+            classes=tuple(sorted(set(self._ordering.classes))),
+            ledger=ledger,
+            origins=origins,
         )

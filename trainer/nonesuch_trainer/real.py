@@ -3,15 +3,16 @@
 from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nonesuch.errors import InvalidValue
+from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata import RealImages, load_fashion_mnist
 from nonesuch_trainer.config import Real, TrainConfig
-from nonesuch_trainer.provenance import Provenance
-from nonesuch_trainer.resident import LabelledImages
+from nonesuch_trainer.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
 from nonesuch_trainer.seeds import numpy_rng
-from nonesuch_trainer.source import Facts, OnProgress
+from nonesuch_trainer.source import Facts, First, OnProgress
 
 
 def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -42,18 +43,26 @@ class RealSource:
         assert isinstance(config.dataset, Real)
         real = load_fashion_mnist(config.dataset.split, config.dataset.folder)
         rows = balanced_rows(real.labels, config.dataset.size, numpy_rng(config.seed, "subset"))
-        self._first = LabelledImages(
+        self.images = LabelledImages(
             images=real.images[rows],
             labels=real.labels[rows],
             seeds=np.zeros(len(rows), np.int64),
             indices=rows.astype(np.int64),
+            snapshots=np.full(len(rows), NO_SNAPSHOT, np.int64),
         )
         self.facts = Facts(
             image_shape=_shape(real),
             class_names=real.class_names,
-            classes=tuple(np.unique(self._first.labels).tolist()),
-            provenance=Provenance(
-                classifier="labelled", through=(f"{len(rows):,} of the {len(real):,} images of {real.name}",)
+            classes=tuple(np.unique(self.images.labels).tolist()),
+            ledger=Ledger(
+                uses=(
+                    Use(
+                        by="training",
+                        information="labelled",
+                        what=f"{len(rows):,} of the {len(real):,} images of {real.name}",
+                        direct=True,
+                    ),
+                )
             ),
         )
 
@@ -63,8 +72,8 @@ class RealSource:
     def __exit__(self, *exc: object) -> None:
         """Nothing was asked of anybody."""
 
-    def first(self, on_progress: OnProgress) -> LabelledImages:
-        return self._first
+    def first(self, device: torch.device, on_progress: OnProgress) -> First:
+        return First(ResidentDataset.of(self.images, device))
 
 
 def _shape(real: RealImages) -> tuple[int, int, int]:

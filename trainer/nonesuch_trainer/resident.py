@@ -4,11 +4,12 @@ Legend: N images in the dataset, n fresh ones, H×W×C pixels, B rows of a batch
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +17,11 @@ from nonesuch.errors import InvalidValue
 from nonesuch_trainer.seeds import torch_rng
 
 Victims = Literal["random", "oldest"]
+
+PERMANENT = -1
+"""The birth of rows that are never replaced."""
+NO_SNAPSHOT = -1
+"""In the place of a snapshot's version, of images that were aimed at none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,10 @@ class LabelledImages:
     """(n,) of the order that an image was minted for (0 for real images)"""
     indices: NDArray[np.int64]
     """(n,) places in that order (for real images: in their split)"""
+    snapshots: NDArray[np.int64]
+    """(n,) versions of the snapshots that they were aimed at, or `NO_SNAPSHOT`"""
+    soft: NDArray[np.float16] | None = None
+    """(n, K) a teacher's probabilities, or None where the labels are all there is"""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -37,74 +47,115 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class ResidentDataset:
-    """N labelled images; `replace` changes them in place, and how many there are of each class never changes."""
+    """N labelled images; `replace` changes them in place."""
 
     images: Tensor
     """(N, H, W, C) uint8, on the device"""
     labels: Tensor
     """(N,) int64, on the device"""
     births: Tensor
-    """(N,) int32, on the CPU: the first epoch, counted from 0, that learns from a row"""
+    """(N,) int32, on the CPU: the first epoch, counted from 0, that learns from a row; `PERMANENT` if it stays"""
     seeds: Tensor
     """(N,) int64, on the CPU; with `indices`, what it takes to mint a row again"""
     indices: Tensor
     """(N,) int64, on the CPU"""
+    snapshots: Tensor
+    """(N,) int64, on the CPU: versions of the snapshots that rows were aimed at, or `NO_SNAPSHOT`"""
+    soft: Tensor | None = None
+    """(N, K) float16, on the device: what to learn in place of the labels, if there is more to it than those"""
 
     @classmethod
-    def of(cls, first: LabelledImages, device: torch.device) -> Self:
-        """The dataset of the first epoch."""
+    def of(cls, first: LabelledImages, device: torch.device, birth: int = 0) -> Self:
+        """A dataset of what came together."""
         return cls(
             images=torch.from_numpy(first.images).to(device),
             labels=torch.from_numpy(first.labels).long().to(device),
-            births=torch.zeros(len(first), dtype=torch.int32),
+            births=torch.full((len(first),), birth, dtype=torch.int32),
             seeds=torch.from_numpy(first.seeds),
             indices=torch.from_numpy(first.indices),
+            snapshots=torch.from_numpy(first.snapshots),
+            soft=None if first.soft is None else torch.from_numpy(first.soft).to(device),
         )
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def extended(self, more: LabelledImages, birth: int) -> Self:
+        """A dataset of these rows, and then of those. Where only one of the two has soft labels, the other's are
+        certain: 1 for the label."""
+        added = ResidentDataset.of(more, self.images.device, birth)
+        parts: list[ResidentDataset] = [self, added]
+        classes = max((part.soft.shape[1] for part in parts if part.soft is not None), default=0)
+        if classes:
+            parts = [
+                replace(part, soft=F.one_hot(part.labels, classes).half()) if part.soft is None else part
+                for part in parts
+            ]
+        columns: dict[str, Any] = {f.name: [getattr(part, f.name) for part in parts] for f in fields(self)}
+        joined: dict[str, Any] = {name: None if two[0] is None else torch.cat(two) for name, two in columns.items()}
+        return type(self)(**joined)
+
     def replace(
-        self, fresh: LabelledImages, *, birth: int, victims: Victims, rng: np.random.Generator
+        self,
+        fresh: LabelledImages,
+        *,
+        birth: int,
+        victims: Victims,
+        rng: np.random.Generator,
+        keep_balance: bool = True,
     ) -> NDArray[np.int64]:
-        """Put `fresh` in the place of exactly as many rows of the same classes.
+        """Put `fresh` in the place of exactly as many rows; of rows that are `PERMANENT`, none.
 
         Args:
             birth: the first epoch that learns from them.
             victims: which rows go: drawn at random, or the oldest (drawn among those of one age).
+            keep_balance: rows of the same classes go, so that how many there are of each class does not change.
+                Otherwise rows go whatever their class.
 
         Returns:
             (n,) the rows that were replaced, in the order of the fresh images that came in.
 
         Raises:
-            InvalidValue: there are more fresh images of a class than rows to replace.
+            InvalidValue: there are more fresh images (of a class) than rows to replace.
         """
-        labels = self.labels.cpu().numpy()  # (N,)
-        preference = rng.permutation(len(labels))  # (N,) rows
+        births = self.births.numpy()  # (N,)
+        preference = rng.permutation(len(births))  # (N,) rows
         if victims == "oldest":
-            preference = preference[np.argsort(self.births.numpy()[preference], kind="stable")]
-        preference = preference[np.argsort(labels[preference], kind="stable")]  # by class, then by preference
-        have = np.bincount(labels, minlength=int(fresh.labels.max(initial=0)) + 1)  # (K,)
-        want = np.bincount(fresh.labels, minlength=len(have))  # (K,)
-        if (want > have).any():
-            label = int(np.argmax(want - have))
-            raise InvalidValue(
-                f"{want[label]} fresh images of class {label} cannot replace the {have[label]} in the dataset: "
-                "order as many of each class as are there, or fewer"
-            )
-        starts = np.cumsum(have) - have  # (K,) where each class begins in `preference`
-        rows = np.concatenate([preference[start : start + n] for start, n in zip(starts, want, strict=True)])  # (n,)
-        order = np.argsort(fresh.labels, kind="stable")  # (n,) fresh images by class, as `rows` are
+            preference = preference[np.argsort(births[preference], kind="stable")]
+        preference = preference[births[preference] != PERMANENT]
+        if keep_balance:
+            rows, order = _of_the_same_classes(self.labels.cpu().numpy(), preference, fresh.labels)
+        elif len(fresh) > len(preference):
+            raise InvalidValue(f"{len(fresh)} fresh images cannot replace the {len(preference)} in the dataset")
+        else:
+            rows, order = preference[: len(fresh)], np.arange(len(fresh))
 
+        device = self.images.device
         on_cpu = torch.from_numpy(rows)
-        on_device = on_cpu.to(self.images.device)
-        self.images[on_device] = torch.from_numpy(fresh.images[order]).to(self.images.device)
+        on_device = on_cpu.to(device)
+        self.images[on_device] = torch.from_numpy(fresh.images[order]).to(device)
+        self.labels[on_device] = torch.from_numpy(fresh.labels[order]).long().to(device)
+        if self.soft is not None:
+            assert fresh.soft is not None, "a run's images have soft labels throughout, or not at all"
+            self.soft[on_device] = torch.from_numpy(fresh.soft[order]).to(device)
         self.births[on_cpu] = birth
         self.seeds[on_cpu] = torch.from_numpy(fresh.seeds[order])
         self.indices[on_cpu] = torch.from_numpy(fresh.indices[order])
+        self.snapshots[on_cpu] = torch.from_numpy(fresh.snapshots[order])
         replaced = np.empty_like(rows)
         replaced[order] = rows
         return replaced
+
+    @property
+    def replaceable(self) -> int:
+        """How many rows are not `PERMANENT`."""
+        return int((self.births != PERMANENT).sum())
+
+    @property
+    def shares(self) -> dict[int, float]:
+        """By label, the fraction of the rows that are of a class."""
+        labels, counts = torch.unique(self.labels, return_counts=True)
+        return {label: n / len(self) for label, n in zip(labels.tolist(), counts.tolist(), strict=True)}
 
     def batches(self, epoch: int, seed: int, batch_size: int) -> Iterator[Tensor]:
         """The rows of each batch, (B,) int64 on the device: every row once, in the epoch's own order.
@@ -118,3 +169,28 @@ class ResidentDataset:
         """How many batches an epoch has."""
         full, rest = divmod(len(self), batch_size)
         return full + (rest > 1)
+
+
+def _of_the_same_classes(
+    labels: NDArray[np.int64], preference: NDArray[np.int64], fresh: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the rows in `preference`, the first ones of each class that fresh labels (n,) have.
+
+    Returns:
+        (n,) rows by class, and (n,) the fresh images by class: one each takes the other's place.
+
+    Raises:
+        InvalidValue: there are more fresh images of a class than rows.
+    """
+    preference = preference[np.argsort(labels[preference], kind="stable")]  # by class, then by preference
+    have = np.bincount(labels[preference], minlength=int(fresh.max(initial=0)) + 1)  # (K,)
+    want = np.bincount(fresh, minlength=len(have))  # (K,)
+    if (want > have).any():
+        label = int(np.argmax(want - have))
+        raise InvalidValue(
+            f"{want[label]} fresh images of class {label} cannot replace the {have[label]} in the dataset: "
+            "order as many of each class as are there, or fewer"
+        )
+    starts = np.cumsum(have) - have  # (K,) where each class begins in `preference`
+    rows = np.concatenate([preference[start : start + n] for start, n in zip(starts, want, strict=True)])  # (n,)
+    return rows, np.argsort(fresh, kind="stable")

@@ -1,43 +1,73 @@
-"""What a finished run leaves for people: `summary.json`, `curves.png`, `images.png`."""
+"""What a finished run leaves: `classifier.safetensors`, `summary.json`, `curves.png`, `images.png`, and where a
+strategy was choosy `acceptance.png`."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from torch import nn
+
+from nonesuch.classifiers.file import CLASSIFIER, write_classifier
 from nonesuch.files import write_atomically
+from nonesuch.ledger import Ledger
+from nonesuch.tally import Tally
+from nonesuch_trainer.acceptance import save_acceptance
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.evaluate import Evaluation
 from nonesuch_trainer.events import EpochRecord
 from nonesuch_trainer.grid import save_grid
-from nonesuch_trainer.provenance import Provenance
+from nonesuch_trainer.published import snapshot
 from nonesuch_trainer.resident import ResidentDataset
+from nonesuch_trainer.source import Facts
 
 
-def write_results(
-    config: TrainConfig,
-    class_names: Sequence[str],
-    history: Sequence[EpochRecord],
-    evaluation: Evaluation,
-    provenance: Provenance,
-    dataset: ResidentDataset,
-) -> None:
-    """Write the three files into the run's folder. Accuracies in the summary are in per cent."""
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A run that is finished. `folder` holds what `write_results` writes."""
+
+    folder: Path
+    model: nn.Module
+    dataset: ResidentDataset
+    """What the last epoch learned from."""
+    history: tuple[EpochRecord, ...]
+    evaluation: Evaluation
+    """On real images, after the last epoch."""
+    ledger: Ledger
+    """The real information that it took."""
+    tally: Tally
+    """What became of every latent that a choosy strategy tried."""
+
+
+def write_results(config: TrainConfig, facts: Facts, result: Result) -> None:
+    """Write a run's files into its folder. Accuracies in the summary are in per cent."""
+    evaluation, history, dataset, class_names = result.evaluation, result.history, result.dataset, facts.class_names
+    steps = history[-1].step
+    header, _ = snapshot(
+        result.model, config, facts, result.ledger, channel=config.run, version=len(history), step=steps
+    )
+    write_classifier(result.folder / CLASSIFIER, header, result.model)
     summary = {
         "run": config.run,
         "accuracy": round(100 * evaluation.accuracy, 2),
         "per_class": {class_names[label]: round(100 * a, 2) for label, a in evaluation.per_class.items()},
         "confusion": evaluation.confusion.tolist(),
         "images": int(evaluation.confusion.sum()),
-        "real_information": provenance.model_dump(),
+        "real_information": result.ledger.summary(),
         "epochs": len(history),
-        "steps": history[-1].step,
+        "steps": steps,
         "dataset": len(dataset),
         "images_seen": len(dataset) + sum(record.replaced for record in history),
+        "short": sum(record.short for record in history),
         "seconds": {
             name: round(sum(getattr(record, f"{name}_s") for record in history), 2)
             for name in ("train", "evaluate", "mint", "wait")
         },
     }
-    write_atomically(config.folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
-    save_curves(config.folder / "curves.png", {config.run: history})
-    save_grid(config.folder / "images.png", dataset.images, dataset.labels)
+    if result.tally:
+        summary["acceptance"] = result.tally.table(class_names)
+    write_atomically(result.folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    save_curves(result.folder / "curves.png", {config.run: history})
+    save_grid(result.folder / "images.png", dataset.images, dataset.labels)
+    if result.tally.tried:
+        save_acceptance(result.folder / "acceptance.png", result.tally, class_names)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-Purpose = Literal["weights", "images", "shuffle", "augment", "victims", "subset"]
+Purpose = Literal["weights", "images", "shuffle", "augment", "victims", "subset", "collecting"]
 
 
 def key(seed: int, purpose: Purpose, *where: int) -> int:

@@ -1,13 +1,15 @@
-"""Where a run's images come from: the service (`minting.MintedSource`) or a folder (`real.RealSource`)."""
+"""Where a run's images come from: the service (`minting`, `collecting`), a folder (`real`), or both (`augmenting`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
+import torch
 from torch import nn
 
-from nonesuch_trainer.provenance import Provenance
-from nonesuch_trainer.resident import LabelledImages, Victims
+from nonesuch.ledger import Ledger
+from nonesuch.tally import NOTHING, Tally
+from nonesuch_trainer.resident import LabelledImages, ResidentDataset, Victims
 
 OnProgress = Callable[[int, int], None]
 """Told how many images have come, and of how many."""
@@ -23,9 +25,19 @@ class Facts:
     """By label; the classifier has an output for each."""
     classes: tuple[int, ...]
     """The labels that occur."""
-    provenance: Provenance
+    ledger: Ledger
+    """The real information behind the images."""
     origins: Mapping[str, str] = field(default_factory=dict)
-    """The sha256 of each generator, by id: a run is not resumed with others."""
+    """The sha256 of whatever weights decide the images, by what they are: a run is not resumed with others."""
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """What the first epoch learns from."""
+
+    dataset: ResidentDataset
+    tally: Tally = NOTHING
+    """What became of the latents that were tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +47,16 @@ class Fresh:
     images: LabelledImages
     ordered: int
     """Images that were asked for."""
+    short: int
+    """Images that their strategy could not make."""
     age: int | None
     """Of the oldest batch: the trainer's snapshot version less the one that it was aimed at; None if no batch came."""
     mint_s: float
     """From placing the order to its last batch."""
     wait_s: float
     """For which the trainer had nothing else to do."""
+    tally: Tally = NOTHING
+    """What became of the latents that were tried."""
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -48,6 +64,10 @@ class Fresh:
         return {
             "ordered": self.ordered,
             "replaced": len(self.images),
+            "short": self.short,
+            "tried": self.tally.tried.total(),
+            "wrong_label": self.tally.wrong_label.total(),
+            "below_threshold": self.tally.below_threshold.total(),
             "age": self.age,
             "mint_s": self.mint_s,
             "wait_s": self.wait_s,
@@ -60,11 +80,14 @@ class Smoothing(Protocol):
     staleness: Literal[0, 1]
     victims: Victims
 
-    def publish(self, model: nn.Module, *, epoch: int, step: int) -> None:
+    def publish(self, model: nn.Module, *, epoch: int, step: int, ledger: Ledger) -> None:
         """Make the model known to those who choose the images: its version is the number of epochs that are trained."""
 
-    def order(self, birth: int, version: int) -> None:
-        """Ask for the images that are fresh in epoch `birth`, aimed at snapshot `version`. Does not wait for them."""
+    def order(self, birth: int, version: int, errors: Mapping[int, float] | None = None) -> None:
+        """Ask for the images that are fresh in epoch `birth`, aimed at snapshot `version`. Does not wait for them.
+
+        `errors` in [0, 1] by label set the class quotas of a run that has them; None is none known yet.
+        """
 
     def poll(self) -> None:
         """Take in what has come. Does not wait."""
@@ -87,5 +110,5 @@ class Source(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
-    def first(self, on_progress: OnProgress) -> LabelledImages:
-        """The dataset that the first epoch learns from. Blocks until it is complete."""
+    def first(self, device: torch.device, on_progress: OnProgress) -> First:
+        """The dataset that the first epoch learns from, on the device. Blocks until it is complete."""

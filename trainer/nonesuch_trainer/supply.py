@@ -1,4 +1,4 @@
-"""The trainer's border with the service: one ring, the orders of one epoch at a time, the last snapshots.
+"""The trainer's border with the service: one ring, the orders of one epoch at a time, the last snapshots, a teacher.
 
     collect   waits for: a batch, the end of an order ── unblocked by: a commit, the end, the late policy, a stop
     poll      waits for nothing (it is called between training steps)
@@ -11,10 +11,11 @@ twice, and the intake drops the second.
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from nonesuch.catalog import read_catalog
@@ -44,7 +45,8 @@ class Supply:
         self._patience, self._link, self._keys = patience, patience.link, patience.link.keys
         self._ring = ring
         self._stop = stop
-        self._published: deque[tuple[SnapshotHeader, bytes]] = deque(maxlen=2)  # an open order aims at one of them
+        self._published: defaultdict[str, deque[tuple[SnapshotHeader, bytes]]] = defaultdict(lambda: deque(maxlen=2))
+        """By channel; an open order names one of them."""
         self._intake: Intake | None = None
         self._in_doubt = False
         """Whether Redis may have forgotten something since it was last put back."""
@@ -57,8 +59,8 @@ class Supply:
         self._patience.run(partial(open_ring, self._keys, self._ring))
 
     def publish(self, header: SnapshotHeader, payload: bytes) -> None:
-        """Publish a snapshot on the run's channel. Raises `InvalidSnapshot` unless its version is the highest."""
-        self._published.append((header, payload))
+        """Publish a snapshot on a channel of the ring. Raises `InvalidSnapshot` unless its version is the highest."""
+        self._published[header.channel].append((header, payload))
         self._run(partial(self._publish, header, payload))
 
     def place(self, intake: Intake) -> None:
@@ -168,7 +170,7 @@ class Supply:
         """An operation, after what Redis may have forgotten was put back; what it has not forgotten stays as it is."""
         if self._in_doubt:
             yield from open_ring(self._keys, self._ring)
-            for header, payload in self._published:
+            for header, payload in chain.from_iterable(self._published.values()):
                 yield from publish(self._keys, header, payload)
             if self._intake is not None:
                 for order in self._intake.open:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from nonesuch.model import Frozen
 from nonesuch.realdata import Split
-from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, TrainConfig
+from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 
 class DemoPlan(Frozen):
-    """The size of the demo. The defaults take four to five minutes on two cores."""
+    """The size of the demo. The defaults take five to seven minutes on two cores."""
 
     out: Path = Path("runs/demo")
     generator: str = "fashion-mnist"
@@ -16,6 +16,12 @@ class DemoPlan(Frozen):
     """N, images that an epoch learns from."""
     epochs: int = 25
     replacement: float = 0.5
+    steps: int = 5
+    """Of hard sample mining, for half of the fresh images."""
+    eta: float = 0.05
+    """Their size, relative to the latent's norm."""
+    unlabelled: int = 10_000
+    """Real images without labels that batch norm is adapted to."""
     seed: int = 0
     data: Path | None = None
     """Folder of the real images."""
@@ -23,33 +29,44 @@ class DemoPlan(Frozen):
     """The real images that judge."""
 
 
-ARMS = ("fixed_random", "smoothing", "real")
+MINTED = {"fixed": "fixed", "smoothing": "smoothing", "smoothing+hsm": "smoothing-hsm"}
+"""The datasets that are compared, with the folders of their runs."""
+ARMS = (*MINTED, "real")
 """In the order in which they are trained."""
 
-JUDGED = 8
+JUDGED = 5
 """Points of a learning curve: looking at 10,000 real images takes as long as an epoch."""
 
 TITLES = {
-    "fixed_random": "minted once, at random",
+    "fixed": "minted once, at random",
     "smoothing": "minted, dataset smoothing",
+    "smoothing+hsm": "minted, smoothing, half of it mined",
     "real": "real images (reference)",
 }
 
 
 def config_of(arm: str, plan: DemoPlan) -> TrainConfig:
     """The training run of an arm."""
-    dataset: Minted | Real
-    if arm == "real":
-        dataset = Real(kind="real", folder=plan.data, size=plan.size)
-    else:
-        replacement = plan.replacement if arm == "smoothing" else 0.0
-        dataset = Minted(generators=(plan.generator,), size=plan.size, replacement=replacement)
+    folder = MINTED.get(arm, arm)
     return TrainConfig(
-        run=f"demo-{arm}",
+        run=f"demo-{folder}",
         seed=plan.seed,
         epochs=plan.epochs,
-        dataset=dataset,
+        dataset=_dataset(arm, plan),
         augment=Augment(shift=2, hflip=True),
         evaluate=Evaluate(folder=plan.data, split=plan.split, every=max(1, plan.epochs // JUDGED)),
-        out=plan.out / arm,
+        out=plan.out / folder,
+    )
+
+
+def _dataset(arm: str, plan: DemoPlan) -> Minted | Real:
+    if arm == "real":
+        return Real(kind="real", folder=plan.data, size=plan.size)
+    random = Recipe(strategy="random")
+    mined = Recipe(strategy="hsm", params={"steps": plan.steps, "eta": plan.eta})
+    return Minted(
+        generators=(plan.generator,),
+        size=plan.size,
+        replacement=0.0 if arm == "fixed" else plan.replacement,
+        fresh=(mined, random) if arm == "smoothing+hsm" else (random,),
     )

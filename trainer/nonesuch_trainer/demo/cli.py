@@ -1,7 +1,7 @@
 """`nonesuch demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,26 +19,33 @@ def demo(
         str, typer.Option(help="Real images that judge: test, or validation to choose settings.")
     ] = "test",
 ) -> None:
-    """Train on images that do not exist, judge on real ones: a fixed dataset, dataset smoothing, and a reference."""
+    """Train on images that do not exist, judge on real ones: fixed, smoothed and mined datasets, and a reference."""
     from nonesuch.config import validated
     from nonesuch.process import ensure_cpu_settings
-    from nonesuch_trainer.demo.arms import ARMS, TITLES, DemoPlan
+    from nonesuch_trainer.demo.arms import DemoPlan
     from nonesuch_trainer.demo.run import run_demo
 
     ensure_cpu_settings()
     console = Console(highlight=False, soft_wrap=True)
     given = {"out": out, "size": size, "epochs": epochs, "seed": seed, "generator": generator, "data": data}
     plan = validated(DemoPlan, {**given, "split": split}, "the options")
-    summary = run_demo(plan, console.print)
+    summary: dict[str, Any] = run_demo(plan, console.print)
 
-    table = Table(title=f"accuracy on {summary['test_images']} real {plan.split} images", title_justify="left")
-    for column in ("learned from", "different images", "accuracy"):
-        table.add_column(column, justify="left" if column == "learned from" else "right")
-    seen = summary["images_seen"]
-    assert isinstance(seen, dict)
-    for arm in ARMS:
-        table.add_row(TITLES[arm], f"{seen[arm]:,}", f"{summary[arm]} %")
-    console.print(table)
+    console.print(_table(summary, f"accuracy on {summary['test_images']:,} real {plan.split} images"))
     console.print(f"{epochs} epochs of {size} images each, {summary['seconds']} s in all. Written:")
     for name in ("summary.json", "minted.png", "curves.png"):
         console.print(f"  {out / name}")
+
+
+def _table(summary: dict[str, Any], title: str) -> Table:
+    from nonesuch_trainer.demo.arms import MINTED, TITLES
+
+    accuracy = {(row["dataset"], row["bna"]): f"{row['accuracy']} %" for row in summary["rows"]}
+    table = Table(title=title, title_justify="left", caption="BNA: batch norm adapted to real images without labels")
+    for column in ("learned from", "different images", "accuracy", "with BNA"):
+        table.add_column(column, justify="left" if column == "learned from" else "right")
+    for arm in MINTED:
+        seen = f"{summary['images_seen'][arm]:,}"
+        table.add_row(TITLES[arm], seen, accuracy[arm, False], accuracy[arm, True])
+    table.add_row(TITLES["real"], f"{summary['images_seen']['real']:,}", f"{summary['real']} %", "")
+    return table

@@ -1,0 +1,59 @@
+"""Real images with minted ones on top (Ravuri & Vinyals 2019): the real ones stay, the minted ones may be renewed."""
+
+import threading
+from typing import Self
+
+import torch
+
+from nonesuch.errors import InvalidValue
+from nonesuch.link import Link
+from nonesuch_trainer.config import Augmented, TrainConfig
+from nonesuch_trainer.minting import MintedSource
+from nonesuch_trainer.patience import Say
+from nonesuch_trainer.real import RealSource
+from nonesuch_trainer.resident import PERMANENT, ResidentDataset
+from nonesuch_trainer.source import Facts, First, OnProgress, Smoothing
+
+
+class AugmentedSource:
+    """A `Source` of both kinds; its replacement fraction r is of the minted part.
+
+    Raises what `RealSource` and `MintedSource` raise, and `InvalidValue` when their images do not belong together.
+    """
+
+    def __init__(self, config: TrainConfig, link: Link, *, stop: threading.Event, say: Say) -> None:
+        assert isinstance(config.dataset, Augmented)
+        self._real = RealSource(config.model_copy(update={"dataset": config.dataset.real}))
+        self._minted = MintedSource(
+            config.model_copy(update={"dataset": config.dataset.minted}), link, stop=stop, say=say
+        )
+        real, minted = self._real.facts, self._minted.facts
+        if (real.image_shape, real.class_names) != (minted.image_shape, minted.class_names):
+            raise InvalidValue(
+                f"images {minted.image_shape} of {', '.join(minted.class_names[:3])}, … cannot augment real ones, "
+                f"{real.image_shape} of {', '.join(real.class_names[:3])}, …: choose a generator of the same images",
+                field="dataset.minted.generators",
+            )
+        self.facts = Facts(
+            image_shape=real.image_shape,
+            class_names=real.class_names,
+            classes=tuple(sorted({*real.classes, *minted.classes})),
+            ledger=real.ledger.plus(*minted.ledger.uses),
+            origins=minted.origins,
+        )
+
+    def __enter__(self) -> Self:
+        self._minted.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._minted.__exit__(*exc)
+
+    @property
+    def smoothing(self) -> Smoothing | None:
+        return self._minted.smoothing
+
+    def first(self, device: torch.device, on_progress: OnProgress) -> First:
+        minted, tally = self._minted.first_images(on_progress)
+        real = ResidentDataset.of(self._real.images, device, birth=PERMANENT)
+        return First(real.extended(minted, birth=0), tally)
