@@ -43,7 +43,7 @@ class Use(Frozen):
 class Ledger(Frozen):
     """The uses behind one classifier or dataset. Empty: nothing that was real came near it."""
 
-    uses: tuple[Use, ...] = Field(default=(), max_length=16)
+    uses: tuple[Use, ...] = Field(default=(), max_length=1024)
     judged_on: str = Field(default="", max_length=300)
     """The real images that measured it and taught it nothing."""
 

@@ -154,8 +154,8 @@ def _check_classifiers_named(order: Order, strategy: StrategyInfo) -> None:
     if order.teacher is not None:
         if order.teacher == order.snapshot:
             raise InvalidOrder(
-                f"teacher and snapshot are both version {order.teacher.version} of channel {order.teacher.channel!r}: a "
-                "teacher is another classifier than the one that is aimed at",
+                f"teacher and snapshot are both version {order.teacher.version} of channel {order.teacher.channel!r}: "
+                "a teacher is another classifier than the one that is aimed at",
                 field="teacher",
             )
         return

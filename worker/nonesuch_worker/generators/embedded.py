@@ -20,7 +20,7 @@ class EmbeddedGenerator:
     """A `CompactGenerator` behind the protocol `Generator`."""
 
     def __init__(self, network: CompactGenerator, info: GeneratorInfo, device: torch.device) -> None:
-        """Takes the network over: freezes it and moves it, in the memory format that its convolutions are fastest in."""
+        """Takes the network over: freezes it and moves it, in the memory format that convolutions are fastest in."""
         self.info = info
         self.device = device
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
