@@ -219,10 +219,11 @@ def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
     Raises what `check_order` and `check_classifiers` raise, `RingClosed` when the sink is not there, `Busy` at
     `MAX_OPEN_ORDERS`, and `InvalidOrder` for an id that stands for another order.
     """
-    info = check_order(order, (yield from read_catalog(keys)))
+    catalog = yield from read_catalog(keys)
+    info = check_order(order, catalog)
     yield from check_classifiers(keys, order, info)
     ring = yield from ring_spec(keys, order.sink)
-    needed = batch_bytes(info, min(order.ticket_size, order.count))
+    needed = max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
     if needed > ring.slot_bytes:
         raise InvalidOrder(
             f"a ticket of {order.ticket_size} images of {info.image_shape} takes {needed} bytes and a slot of ring "

@@ -83,7 +83,7 @@ def plan(keys: Keys, request: MintRequest, settings: GatewaySettings) -> Op[Plan
         error.field = _ORDER_FIELDS.get(error.field or "", error.field)
         raise
     may_be_short = catalog.strategies[order.strategy].rejects
-    return Plan(order, _ring(ring, order, info, settings), may_be_short, recipe)
+    return Plan(order, _ring(ring, order, catalog, settings), may_be_short, recipe)
 
 
 def _generator_ids(request: MintRequest, catalog: Catalog, settings: GatewaySettings) -> tuple[str, ...]:
@@ -170,8 +170,8 @@ def _recipe(order: Order, weights: Sequence[str]) -> str:
     return sha256(text.encode()).hexdigest()[:32]
 
 
-def _ring(name: str, order: Order, info: GeneratorInfo, settings: GatewaySettings) -> RingSpec:
-    needed = batch_bytes(info, min(order.ticket_size, order.count))
+def _ring(name: str, order: Order, catalog: Catalog, settings: GatewaySettings) -> RingSpec:
+    needed = max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
     return RingSpec(
         name=name,
         slots=min(settings.reply_slots, order.tickets),

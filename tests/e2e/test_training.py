@@ -45,7 +45,7 @@ def train(service: LocalService, out: Path, **settings: object) -> subprocess.Po
     options = [word for name, value in chosen.items() for word in ("--set", f"{name}={json.dumps(str(value))}"
                if isinstance(value, Path) else f"{name}={value}")]  # fmt: skip
     return subprocess.Popen(
-        [sys.executable, "-m", "nonesuch", "train", str(ROOT / "trainer/configs/smoothing.toml"), *options],
+        [sys.executable, "-m", "nonesuch", "train", str(ROOT / "trainer/configs/smoothing-hsm.toml"), *options],
         env={**os.environ, "NONESUCH_REDIS_URL": service.redis.url, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -49,7 +49,7 @@ class Ordering:
         self.ring = RingSpec(
             name=self.name,
             slots=self._dataset.ring_slots,
-            slot_bytes=max(1024, batch_bytes(self.generators[0], self._ticket_size)),
+            slot_bytes=max(1024, *(batch_bytes(g, self._ticket_size) for g in self.generators)),
             channels=tuple(channels),
         )
         """The run's ring. Its channels of snapshots, the teacher's included, go with it."""
