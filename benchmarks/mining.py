@@ -45,6 +45,7 @@ def classifier_of(generator: Generator) -> nn.Module:
     spec = ClassifierSpec(architecture="resnet18", args={"width": 16})
     torch.manual_seed(0)
     network = build(spec, in_channels=channels, classes=len(generator.info.class_names), image_size=height)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as workers load a snapshot
     return OnGenerated(network, Normalisation()).eval().requires_grad_(False)
 
 

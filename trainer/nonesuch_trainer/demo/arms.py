@@ -8,13 +8,13 @@ from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, Tra
 
 
 class DemoPlan(Frozen):
-    """The size of the demo. The defaults take five to seven minutes on two cores."""
+    """The size of the demo. The defaults take five to six minutes on two cores."""
 
     out: Path = Path("runs/demo")
     generator: str = "fashion-mnist"
     size: int = 2000
     """N, images that an epoch learns from."""
-    epochs: int = 25
+    epochs: int = 20
     replacement: float = 0.5
     steps: int = 5
     """Of hard sample mining, for half of the fresh images."""
