@@ -1,4 +1,4 @@
-"""Make `mined.png` and `filtered.png`, the pictures of docs/methods.md.
+"""Make `mined.png`, `filtered.png` and `acceptance.png`, the pictures of docs/methods.md.
 
     nonesuch train trainer/configs/teacher.toml
     nonesuch train trainer/configs/smoothing.toml
@@ -21,9 +21,12 @@ from torch import Tensor, nn
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch_trainer.acceptance import save_acceptance
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import latents
+from nonesuch_worker.strategies.base import MintContext
+from nonesuch_worker.strategies.filtered import Filtered, FilteredParams
 from nonesuch_worker.strategies.mining import MiningParams, mine
 
 HERE = Path(__file__).parent
@@ -31,6 +34,7 @@ STEPS = (0, 5, 10, 20)
 ETA = 0.05
 THRESHOLD = 0.9
 TRIED = 6000
+KEPT = 2000
 ROWS = 2
 SEED = 2019
 
@@ -92,6 +96,23 @@ def filtered_picture(generator: Generator, teacher: nn.Module, path: Path) -> No
     save(path, rows, names)
 
 
+def acceptance_picture(generator: Generator, teacher: nn.Module, path: Path) -> None:
+    """What became of every latent that was tried for 2,000 images (Pham et al. 2019, figures 6 and 7)."""
+    names = generator.info.class_names
+    indices = np.arange(KEPT)
+    context = MintContext(
+        seed=SEED,
+        indices=indices,
+        labels=(indices % len(names)).astype(np.int32),
+        generators=(generator,),
+        params=FilteredParams(threshold=THRESHOLD),
+        classifier=None,
+        teacher=teacher,
+        device=generator.device,
+    )
+    save_acceptance(path, Filtered().mint(context).tally, names)
+
+
 def save(path: Path, rows: Sequence[tuple[str, NDArray[np.uint8], list[str]]], names: Sequence[str]) -> None:
     """Rows of (title, images (K, H, W, 1), what the classifier says of each), a column for each class."""
     figure = Figure(figsize=(1.05 * len(names) + 1, 1.25 * len(rows) + 0.3), layout="constrained")
@@ -122,6 +143,7 @@ def main() -> None:
     with torch.no_grad():
         mined_picture(generator, classifier(given.classifier), HERE / "mined.png")
         filtered_picture(generator, classifier(given.teacher), HERE / "filtered.png")
+        acceptance_picture(generator, classifier(given.teacher), HERE / "acceptance.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from nonesuch.catalog import read_catalog
 from nonesuch.classifiers import ClassifierSpec, build
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import RedisSettings
-from nonesuch.errors import InvalidValue
+from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced
 from nonesuch.link import Link
 from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
@@ -204,6 +204,30 @@ def test_an_error_that_passes_costs_an_attempt_and_nothing_else(link: Link) -> N
     assert end.state == "done" and sorted(batches) == [0, 1, 2, 3, 4]
 
 
+def test_a_snapshot_that_is_published_again_in_time_costs_an_attempt(link: Link) -> None:
+    missing = iter([True, True, False])
+
+    def look_for_it(ticket: Ticket) -> None:
+        if ticket.number == 0 and next(missing, False):
+            raise SnapshotNotFound("snapshot 3 of channel 'run' is not kept")
+
+    link.run(open_ring(link.keys, RING))
+    with working(link, Minting(look_for_it)):
+        link.run(place(link.keys, order("o")))
+        assert collect(link)[1].state == "done"
+
+
+def test_a_snapshot_that_stays_away_ends_the_order(link: Link) -> None:
+    def look_for_it(ticket: Ticket) -> None:
+        raise SnapshotNotFound("snapshot 3 of channel 'run' is not kept")
+
+    link.run(open_ring(link.keys, RING))
+    with working(link, Minting(look_for_it)):
+        link.run(place(link.keys, order("o")))
+        end = collect(link)[1]
+    assert end.state == "failed" and "snapshot 3 of channel 'run' is not kept" in end.reason
+
+
 def test_an_error_that_stays_ends_the_order_at_once_with_its_message(link: Link) -> None:
     def refuse(ticket: Ticket) -> None:
         raise InvalidValue("eta -1 must be positive")
@@ -214,8 +238,8 @@ def test_an_error_that_stays_ends_the_order_at_once_with_its_message(link: Link)
         link.run(place(link.keys, order("o")))
         _, end = collect(link)
         assert (end.state, end.reason) == ("failed", "eta -1 must be positive")
-        link.run(place(link.keys, order("next", count=1, labels={"kind": "balanced", "classes": [0]})))
         minting.before = lambda ticket: None
+        link.run(place(link.keys, order("next", count=1, labels={"kind": "balanced", "classes": [0]})))
         assert collect(link)[1].state == "done"  # the worker lives on
 
 

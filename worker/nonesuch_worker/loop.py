@@ -4,8 +4,9 @@
     pulse   waits for: its interval ───── renews the lease in hand, announces the worker, sweeps for the others
 
 The loop holds one ticket at a time. A ticket that cannot be made for a reason that will not change (`InvalidValue`,
-`NotFound`) ends its order; any other error gives it back, and the order ends when it was tried too often. While Redis
-is away the loop waits, then goes on; a minted batch is kept and committed when Redis is back.
+`GeneratorNotFound`) ends its order; any other error gives it back, and the order ends when it was tried too often.
+That goes for a missing snapshot too: when Redis was restarted, its owner is about to publish it again. While Redis is
+away the loop waits, then goes on; a minted batch is kept and committed when Redis is back.
 """
 
 import logging
@@ -15,7 +16,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from nonesuch.catalog import HEARTBEAT_S, Counted, WorkerInfo, announce, withdraw
-from nonesuch.errors import InvalidValue, NotFound, ServiceError, Unreachable
+from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
 from nonesuch.link import Link, Op
 from nonesuch.orders import Order
 from nonesuch.schema import write_batch
@@ -91,7 +92,7 @@ class TicketLoop:
         self._in_hand = ticket
         try:
             minted = self._mints.mint(ticket)
-        except (InvalidValue, NotFound) as error:
+        except (InvalidValue, GeneratorNotFound) as error:
             log.warning("%s cannot be made: %s", ticket, error)
             reason = str(error)
             self._patiently(lambda: fail_order(self._keys, ticket, reason))
