@@ -26,7 +26,7 @@ from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 from nonesuch.rings import ring_spec
 from nonesuch.schema import batch_bytes
-from nonesuch.snapshots import read_header
+from nonesuch.snapshots import misfit, read_header
 from nonesuch.tally import Tally
 
 Priority = Literal["interactive", "bulk"]
@@ -196,20 +196,8 @@ def check_classifiers(keys: Keys, order: Order, info: GeneratorInfo) -> Op[None]
         if ref is None:
             continue
         header = yield from read_header(keys, ref.channel, ref.version)
-        what = f"{field} {header.version} of channel {ref.channel!r}"
-        if header.image_shape != info.image_shape:
-            raise InvalidOrder(
-                f"{what} takes images of {header.image_shape} and generator {info.id!r} makes {info.image_shape}: "
-                "name a classifier of the same images",
-                field=field,
-            )
-        if header.classes != len(info.class_names) or header.class_names not in ((), info.class_names):
-            theirs = ", ".join(header.class_names[:3]) or f"{header.classes} without names"
-            raise InvalidOrder(
-                f"{what} has other classes ({header.classes}: {theirs}, …) than generator {info.id!r} "
-                f"({len(info.class_names)}: {', '.join(info.class_names[:3])}, …): name one of the same classes",
-                field=field,
-            )
+        if reason := misfit(header, info):
+            raise InvalidOrder(f"{field} {header.version} of channel {ref.channel!r} {reason}", field=field)
 
 
 def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:

@@ -6,7 +6,7 @@ version the latest. The last `keep` versions stay, and those that an open order 
 
 import json
 from hashlib import sha256
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from nonesuch.keys import Keys
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
+
+if TYPE_CHECKING:
+    from nonesuch.catalog import GeneratorInfo
 
 CHUNK_BYTES = 4 * 2**20
 UNPUBLISHED_TTL_MS = 600_000
@@ -41,6 +44,23 @@ class SnapshotHeader(Frozen):
     """Of the payload."""
     ledger: Ledger = UNKNOWN
     """The real information that these weights learned from."""
+
+
+def misfit(header: SnapshotHeader, info: "GeneratorInfo") -> str | None:
+    """Why a classifier cannot look at a generator's images, and the remedy; None if it can."""
+    ours, theirs = info.class_names, header.class_names
+    if header.image_shape != info.image_shape:
+        return (
+            f"takes images of {header.image_shape} and generator {info.id!r} makes {info.image_shape}: name a "
+            "classifier of the same images"
+        )
+    if header.classes != len(ours) or theirs not in ((), ours):
+        named = ", ".join(theirs[:3]) or f"{header.classes} without names"
+        return (
+            f"has other classes ({header.classes}: {named}, …) than generator {info.id!r} "
+            f"({len(ours)}: {', '.join(ours[:3])}, …): name a classifier of the same classes"
+        )
+    return None
 
 
 def publish(keys: Keys, header: SnapshotHeader, payload: bytes, *, keep: int = 3) -> Op[None]:

@@ -56,7 +56,7 @@ class ResidentDataset:
     births: Tensor
     """(N,) int32, on the CPU: the first epoch, counted from 0, that learns from a row; `PERMANENT` if it stays"""
     seeds: Tensor
-    """(N,) int64, on the CPU; with `indices`, what it takes to mint a row again"""
+    """(N,) int64, on the CPU; with `indices`, the row of an order that it was"""
     indices: Tensor
     """(N,) int64, on the CPU"""
     snapshots: Tensor

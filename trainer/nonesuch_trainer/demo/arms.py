@@ -14,9 +14,9 @@ class DemoPlan(Frozen):
     generator: str = "fashion-mnist"
     size: int = 2000
     """N, images that an epoch learns from."""
-    epochs: int = 20
+    epochs: int = 22
     replacement: float = 0.5
-    steps: int = 5
+    steps: int = 3
     """Of hard sample mining, for half of the fresh images."""
     eta: float = 0.05
     """Their size, relative to the latent's norm."""

@@ -10,7 +10,7 @@ from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import InvalidValue
-from nonesuch.snapshots import SnapshotHeader
+from nonesuch.snapshots import SnapshotHeader, misfit
 
 
 def load_judge(path: Path, what: str, info: GeneratorInfo, device: torch.device) -> tuple[SnapshotHeader, nn.Module]:
@@ -28,16 +28,7 @@ def load_judge(path: Path, what: str, info: GeneratorInfo, device: torch.device)
         InvalidValue: it takes other images than the generator makes, or knows other classes.
     """
     header, payload = read_classifier(path)
-    if header.image_shape != info.image_shape:
-        raise InvalidValue(
-            f"{what} {path} takes images of {header.image_shape} and generator {info.id!r} makes {info.image_shape}: "
-            "name one that was trained on the same kind of images"
-        )
-    if header.classes != len(info.class_names) or header.class_names not in ((), info.class_names):
-        theirs = ", ".join(header.class_names[:3]) or "without names"
-        raise InvalidValue(
-            f"{what} {path} knows {header.classes} classes ({theirs}, …) and generator {info.id!r} has "
-            f"{len(info.class_names)} ({', '.join(info.class_names[:3])}, …): name one of the same classes"
-        )
+    if reason := misfit(header, info):
+        raise InvalidValue(f"{what} {path} {reason}", field=what)
     network = load_snapshot(header, payload, device)
     return header, OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
