@@ -243,7 +243,7 @@ def test_the_command_refuses_what_cannot_work(
     other_names = saved(tmp_path / "names", 3, class_names=("ant", "bee", "cat", "dog"))
     refused(InvalidValue, r"teacher .* takes images of \(16, 16, 1\)", teacher=other_images)
     refused(InvalidValue, "classifier .* has other classes .5:", classifier=other_count)
-    refused(InvalidValue, r"teacher .* \(ant, bee", teacher=other_names)
+    refused(InvalidValue, r"teacher .* has other classes \(4: ant, bee", teacher=other_names)
     refused(InvalidValue, "same weights", teacher=judges["classifier"])
     refused(NotFound, "no classifier file", teacher=tmp_path / "nowhere")
     refused(GeneratorNotFound, "'luck'", generator="luck")
