@@ -62,6 +62,7 @@ def read_images(
     *,
     limit: int,
     seed: int,
+    folder: Path | None = None,
     on_images: OnImages = lambda images: None,
 ) -> UnlabelledImages:
     """Read `limit` images, or all if there are fewer, drawn without replacement.
@@ -81,6 +82,7 @@ def read_images(
         image_shape: (H, W, C) wanted; C is 1 or 3.
         limit: at least 1.
         seed: of the draw, not negative.
+        folder: of Fashion-MNIST's files, for its names; None is where they are found.
         on_images: told now and then how many more images were read; what it raises ends the reading.
 
     Raises:
@@ -94,7 +96,7 @@ def read_images(
         raise InvalidValue(f"limit {limit} with seed {seed} draws nothing: give at least 1 and 0", field="limit")
     draw = _Draw(image_shape, limit, seed, on_images)
     if isinstance(path, str) and (named := _NAMED.fullmatch(path)):
-        return draw.of_arrays(path, load_fashion_mnist(cast(Split, named[1])).images)
+        return draw.of_arrays(path, load_fashion_mnist(cast(Split, named[1]), folder).images)
     path = Path(path)
     if path.is_dir():
         return draw.of_folder(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from blobs import assert_same, blobs, keys, make_config, one_thread, working, write_real
 
@@ -17,20 +18,21 @@ from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.config import RedisSettings
-from nonesuch.errors import InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
+from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
 from nonesuch.link import Link
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.realdata import load_fashion_mnist
 from nonesuch.snapshots import SnapshotHeader, fetch, publish, read_header
 from nonesuch.tickets import Ticket
 from nonesuch_trainer import loop
-from nonesuch_trainer.config import Real, TrainConfig
+from nonesuch_trainer.config import Adapt, Real, TrainConfig
 from nonesuch_trainer.events import EpochRecord
 from nonesuch_trainer.learning import learn, make_classifier
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.optim import make_optimiser
 from nonesuch_trainer.quotas import quota
 from nonesuch_trainer.resident import PERMANENT, ResidentDataset
+from nonesuch_trainer.results import ADAPTED
 from nonesuch_trainer.stopping import Stopped
 
 Config = Callable[..., TrainConfig]
@@ -131,6 +133,33 @@ def test_several_generators_are_mixed(config: Config, link: Link, redis_url: str
         result = train(config(2, generators=["blobs", "twin"]), link)
     assert {order.strategy for order in worker.orders.values()} == {"mixture"}
     assert "generator blobs (labelled real images); generator twin (labelled real images)" in result.ledger.statement
+
+
+# -- batch norm --------------------------------------------------------------------------------------------------
+def test_batch_norm_is_adapted_as_the_last_step(config: Config, link: Link, redis_url: str) -> None:
+    run = config(2).model_copy(update={"adapt": Adapt(to="fashion-mnist/train", images=100)})
+    with working(redis_url):
+        result = train(run, link)
+    assert result.adapted is not None
+    (_, plain), (header, adapted) = (read_classifier(run.folder / n) for n in ("classifier.safetensors", ADAPTED))
+    before, after = (safetensors.torch.load(payload) for payload in (plain, adapted))
+    statistics = {name for name in before if "running_" in name or name.endswith("num_batches_tracked")}
+    assert statistics and all(torch.equal(before[name], after[name]) for name in before.keys() - statistics)
+    assert any(not torch.equal(before[name], after[name]) for name in statistics)
+    assert header.ledger.direct == "unlabelled" and result.ledger.direct == "none"
+    assert "100 of the 200 images of fashion-mnist/train" in result.adapted.ledger.statement
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert summary["adapted"]["accuracy"] == round(100 * result.adapted.evaluation.accuracy, 2)
+    assert summary["accuracy"] == round(100 * result.evaluation.accuracy, 2)
+
+
+def test_images_to_adapt_to_that_are_missing_are_found_before_anything_is_minted(
+    config: Config, link: Link, redis_url: str, tmp_path: Path
+) -> None:
+    run = config(2).model_copy(update={"adapt": Adapt(to=str(tmp_path / "nowhere"))})
+    with working(redis_url) as worker, pytest.raises(DataNotFound, match="nowhere"):
+        train(run, link)
+    assert not worker.orders
 
 
 # -- Alg. 1 --------------------------------------------------------------------------------------------------------

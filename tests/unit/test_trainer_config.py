@@ -110,6 +110,9 @@ def test_settings_can_be_overridden(tmp_path: Path) -> None:
             'run = "a"\ndataset = { kind = "minted", replacement = 0, quotas = {} }',
             "quotas are of the images that are replaced",
         ),
+        ('run = "a"\nadapt = { to = "fashion-mnist/test" }', "the images of fashion-mnist/test judge the run"),
+        ('run = "a"\nadapt = { to = "x", form = "cumulative", alpha = 0.1 }', "alpha 0.1 belongs to the form ema"),
+        ('run = "a"\nadapt = {}', "adapt.to"),
         ('run = "a"\ndataset = { kind = "minted", quotas = { split = "test" } }', "quotas.split.*given: 'test'"),
         (
             'run = "a"\ndataset = { kind = "minted", quotas = {} }\nevaluate = { split = "validation" }',

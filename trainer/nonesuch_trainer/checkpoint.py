@@ -33,6 +33,7 @@ _CHANGEABLE: Any = {
     "device": True,
     "checkpoint_every": True,
     "evaluate": True,
+    "adapt": True,
     "dataset": {**_OF_SERVICE, "folder": True, "minted": _OF_SERVICE, "real": {"folder"}},
 }
 """Settings that may change between a checkpoint and its resumption: they do not decide what is learned. Where a teacher

@@ -31,4 +31,8 @@ def train(
         settings = validated(RedisSettings, {**settings.model_dump(), "url": redis}, "--redis")
     with Link(settings) as link:
         result = run(wanted, link, resume=resume)
-    typer.echo(f"{100 * result.evaluation.accuracy:.2f} % on {result.ledger.judged_on}; more in {result.folder}")
+    adapted = result.adapted
+    once_more = f", {100 * adapted.evaluation.accuracy:.2f} % with batch norm adapted" if adapted else ""
+    typer.echo(
+        f"{100 * result.evaluation.accuracy:.2f} %{once_more} on {result.ledger.judged_on}; more in {result.folder}"
+    )

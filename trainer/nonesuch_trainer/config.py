@@ -13,6 +13,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata import Split
+from nonesuch_trainer.bna import BNAConfig
 from nonesuch_trainer.datasets import (
     Augmented,
     Collected,
@@ -27,8 +28,8 @@ from nonesuch_trainer.datasets import (
 )
 
 __all__ = [
-    "Augment", "Augmented", "Collected", "Evaluate", "Minted", "Optimiser", "Quotas", "Real", "Recipe", "RunName",
-    "Skip", "Teacher", "TrainConfig", "Wait", "load",
+    "Adapt", "Augment", "Augmented", "Collected", "Evaluate", "Minted", "Optimiser", "Quotas", "Real", "Recipe",
+    "RunName", "Skip", "Teacher", "TrainConfig", "Wait", "load",
 ]  # fmt: skip
 
 RunName = Annotated[Name, Field(max_length=40)]
@@ -68,6 +69,13 @@ class Evaluate(Frozen):
     """In epochs; the last epoch is judged in any case."""
 
 
+class Adapt(BNAConfig):
+    """After the last epoch, the classifier once more with its batch norm adapted to real images without labels."""
+
+    to: str = Field(min_length=1)
+    """A folder of images, a Parquet or IDX file, or fashion-mnist/train (`nonesuch.unlabelled.read_images`)."""
+
+
 class TrainConfig(Frozen):
     """A training run."""
 
@@ -82,6 +90,8 @@ class TrainConfig(Frozen):
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
     evaluate: Evaluate = Evaluate()
+    adapt: Adapt | None = None
+    """None leaves batch norm's statistics as they were learned."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the convolutions (autocast)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -108,6 +118,9 @@ class TrainConfig(Frozen):
                 f"the {self.evaluate.split} images judge the run and cannot choose what it learns from: take another "
                 "split for quotas, or for evaluate"
             )
+        judges = f"{self.evaluate.data}/{self.evaluate.split}"
+        if self.adapt and self.adapt.to == judges:
+            raise ValueError(f"the images of {judges} judge the run: adapt to others, fashion-mnist/train for example")
         return self
 
 

@@ -12,7 +12,7 @@
 
 r = 0 is a fixed dataset, r = 1 continuous sampling. After the last epoch nothing is replaced. `fill` is one order, the
 whole of Alg. 1 (`collecting`), or real images and an order (`augmenting`). With class quotas the classifier's errors
-are looked at before images are ordered.
+are looked at before images are ordered. At the end a copy of the classifier may have its batch norm adapted.
 """
 
 import threading
@@ -25,6 +25,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.files import locked
 from nonesuch.link import Link
 from nonesuch.process import on_signal
+from nonesuch_trainer.adapting import Adapter
 from nonesuch_trainer.augmenting import AugmentedSource
 from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
 from nonesuch_trainer.collecting import COLLECTING, CollectedSource
@@ -84,6 +85,7 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
     reporter.say(ledger.statement)
     model = make_classifier(config, facts.image_shape, len(facts.class_names), device)
     optimiser = make_optimiser(model, config.optimiser)
+    adapter = Adapter(config, model, facts) if config.adapt else None
 
     saved = Checkpoint(config, facts.origins, model, optimiser)
     if not resume:
@@ -159,7 +161,8 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             reporter.say(record.line)
 
     evaluation = evaluation or judge.evaluate(model, config.normalisation)  # resumed after the last epoch
-    result = Result(config.folder, model.eval(), resident, tuple(history), evaluation, ledger, tally)
+    adapted = adapter.run(model, judge, ledger, attend) if adapter else None
+    result = Result(config.folder, model.eval(), resident, tuple(history), evaluation, ledger, tally, adapted)
     write_results(config, facts, result)
     return result
 

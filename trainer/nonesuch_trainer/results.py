@@ -1,9 +1,10 @@
-"""What a finished run leaves: `classifier.safetensors`, `summary.json`, `curves.png`, `images.png`, and where a
-strategy was choosy `acceptance.png`."""
+"""What a finished run leaves: `classifier.safetensors`, `summary.json`, `curves.png`, `images.png`; `acceptance.png`
+where a strategy was choosy, `adapted.safetensors` where batch norm was adapted."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,6 +13,7 @@ from nonesuch.files import write_atomically
 from nonesuch.ledger import Ledger
 from nonesuch.tally import Tally
 from nonesuch_trainer.acceptance import save_acceptance
+from nonesuch_trainer.adapting import Adapted
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.evaluate import Evaluation
@@ -20,6 +22,8 @@ from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.published import snapshot
 from nonesuch_trainer.resident import ResidentDataset
 from nonesuch_trainer.source import Facts
+
+ADAPTED = "adapted.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,8 @@ class Result:
     """The real information that it took."""
     tally: Tally
     """What became of every latent that a choosy strategy tried."""
+    adapted: Adapted | None = None
+    """The classifier once more, with its batch norm adapted, if the config asks for it."""
 
 
 def write_results(config: TrainConfig, facts: Facts, result: Result) -> None:
@@ -47,7 +53,10 @@ def write_results(config: TrainConfig, facts: Facts, result: Result) -> None:
         result.model, config, facts, result.ledger, channel=config.run, version=len(history), step=steps
     )
     write_classifier(result.folder / CLASSIFIER, header, result.model)
-    summary = {
+    if result.adapted:
+        adapted = header.model_copy(update={"ledger": result.adapted.ledger})
+        write_classifier(result.folder / ADAPTED, adapted, result.adapted.model)
+    summary: dict[str, Any] = {
         "run": config.run,
         "accuracy": round(100 * evaluation.accuracy, 2),
         "per_class": {class_names[label]: round(100 * a, 2) for label, a in evaluation.per_class.items()},
@@ -64,6 +73,11 @@ def write_results(config: TrainConfig, facts: Facts, result: Result) -> None:
             for name in ("train", "evaluate", "mint", "wait")
         },
     }
+    if result.adapted:
+        summary["adapted"] = {
+            "accuracy": round(100 * result.adapted.evaluation.accuracy, 2),
+            "real_information": result.adapted.ledger.summary(),
+        }
     if result.tally:
         summary["acceptance"] = result.tally.table(class_names)
     write_atomically(result.folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonesuch.model import Frozen
 from nonesuch.realdata import Split
-from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 
 class DemoPlan(Frozen):
@@ -54,6 +54,7 @@ def config_of(arm: str, plan: DemoPlan) -> TrainConfig:
         epochs=plan.epochs,
         dataset=_dataset(arm, plan),
         augment=Augment(shift=2, hflip=True),
+        adapt=Adapt(to="fashion-mnist/train", images=plan.unlabelled, seed=plan.seed) if arm in MINTED else None,
         evaluate=Evaluate(folder=plan.data, split=plan.split, every=max(1, plan.epochs // JUDGED)),
         out=plan.out / folder,
     )

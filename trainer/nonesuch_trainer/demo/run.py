@@ -4,41 +4,27 @@ Every classifier that learned from minted images is judged twice: as it is, and 
 images without labels (BNA).
 """
 
-import copy
 import json
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pyarrow as pa
 import torch
 
 from nonesuch.errors import ServiceError
 from nonesuch.files import write_atomically
-from nonesuch.ledger import Ledger, Use
 from nonesuch.link import Link
 from nonesuch.local import LocalService, free_port
-from nonesuch.realdata import RealImages, load_fashion_mnist
+from nonesuch.realdata import load_fashion_mnist
 from nonesuch.schema import images_of, labels_of
-from nonesuch_trainer.bna import BNAConfig, adapt
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.demo.arms import ARMS, MINTED, TITLES, DemoPlan, config_of
-from nonesuch_trainer.evaluate import Judge
 from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.loop import Result, train
 
 GRID_COLUMNS = 12
 GRID_SEED = 2019
-
-
-@dataclass(frozen=True, eq=False)
-class _Adapted:
-    """An arm's classifier with adapted batch norm."""
-
-    accuracy: float
-    """Top-1 on the images that judge, in [0, 1]."""
-    ledger: Ledger
 
 
 def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
@@ -48,9 +34,7 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
     """
     started = time.monotonic()
     real = load_fashion_mnist(plan.split, plan.data)
-    unlabelled = load_fashion_mnist("train", plan.data)  # its labels are not looked at
     results: dict[str, Result] = {}
-    adapted: dict[str, _Adapted] = {}
     with (
         LocalService(logs=plan.out / "logs", port=free_port(), generators=(plan.generator,), on_step=say) as service,
         Link(service.redis) as link,
@@ -58,13 +42,11 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
         for arm in ARMS:
             service.check()
             results[arm] = train(config_of(arm, plan), link, resume=False)
-            if arm in MINTED:
-                adapted[arm] = _adapt(results[arm], unlabelled, real, plan)
         minted = _ask_over_http(str(service.url), plan.generator, count=GRID_COLUMNS * len(real.class_names))
     images, labels = torch.tensor(images_of(minted)), torch.tensor(labels_of(minted))
     save_grid(plan.out / "minted.png", images, labels, columns=GRID_COLUMNS)
     save_curves(plan.out / "curves.png", {TITLES[arm]: result.history for arm, result in results.items()})
-    summary = _summary(plan, results, adapted) | {
+    summary = _summary(plan, results) | {
         "seconds": round(time.monotonic() - started, 1),
         "test_images": len(real),
     }
@@ -72,28 +54,13 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
     return summary
 
 
-def _adapt(result: Result, unlabelled: RealImages, real: RealImages, plan: DemoPlan) -> _Adapted:
-    """The result's classifier with its batch norm adapted; the result keeps its own."""
-    model = copy.deepcopy(result.model)
-    config = config_of("fixed", plan)
-    found = adapt(model, unlabelled.images, config.normalisation, BNAConfig(images=plan.unlabelled, seed=plan.seed))
-    judge = Judge(
-        name=real.name,
-        images=torch.from_numpy(real.images),
-        labels=torch.from_numpy(real.labels).long(),
-        classes=result.evaluation.classes,
-    )
-    images = f"{found.images:,} of the {len(unlabelled):,} images of {unlabelled.name}"
-    use = Use(by="batch norm adaptation", information="unlabelled", what=images, direct=True)
-    return _Adapted(judge.evaluate(model, config.normalisation).accuracy, result.ledger.plus(use))
-
-
-def _summary(plan: DemoPlan, results: dict[str, Result], adapted: dict[str, _Adapted]) -> dict[str, object]:
+def _summary(plan: DemoPlan, results: dict[str, Result]) -> dict[str, object]:
     """Accuracies in per cent, and what they took."""
+    adapted = {arm: result.adapted for arm, result in results.items() if result.adapted}
     rows = [
         {"dataset": arm, "bna": bna, "accuracy": round(100 * accuracy, 2)}
         for arm in MINTED
-        for bna, accuracy in ((False, results[arm].evaluation.accuracy), (True, adapted[arm].accuracy))
+        for bna, accuracy in ((False, results[arm].evaluation.accuracy), (True, adapted[arm].evaluation.accuracy))
     ]
     ledgers = {arm: result.ledger for arm, result in results.items()}
     ledgers |= {f"{arm} with BNA": found.ledger for arm, found in adapted.items()}

@@ -12,7 +12,6 @@ Every run has a folder below --runs and resumes; a finished one is only judged a
 """
 
 import argparse
-import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +27,7 @@ from nonesuch.files import write_atomically
 from nonesuch.link import Link
 from nonesuch.local import LocalService
 from nonesuch.realdata import RealImages, load_fashion_mnist
-from nonesuch_trainer.bna import BNAConfig, adapt
-from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 from nonesuch_trainer.datasets import Teacher
 from nonesuch_trainer.experiments.statistics import paired, spread, wilson
 from nonesuch_trainer.loop import train
@@ -78,6 +76,7 @@ def config_of(arm: str, seed: int, given: argparse.Namespace) -> TrainConfig:
         dataset=dataset,
         augment=Augment(shift=2, hflip=True),
         evaluate=Evaluate(split=given.split, every=given.epochs),
+        adapt=Adapt(to="fashion-mnist/train", seed=seed),
         out=given.runs / name,
     )
 
@@ -96,16 +95,16 @@ def right(model: nn.Module, real: RealImages, normalisation: Normalisation) -> N
 def run(link: Link, given: argparse.Namespace) -> Iterator[tuple[str, int, NDArray[np.bool_], NDArray[np.bool_]]]:
     """Arm, seed, and which images it got right, without and with BNA: as they are there."""
     real = load_fashion_mnist(given.split)
-    unlabelled = load_fashion_mnist("train").images
     for seed in range(given.seeds):
         for arm in ARMS:
             if arm == "smoothing+filtered" and given.teacher is None:
                 continue
             config = config_of(arm, seed, given)
-            model = train(config, link).model
-            adapted = copy.deepcopy(model)
-            adapt(adapted, unlabelled, config.normalisation, BNAConfig(seed=seed))
-            yield arm, seed, right(model, real, config.normalisation), right(adapted, real, config.normalisation)
+            result = train(config, link)
+            assert result.adapted is not None
+            models = result.model, result.adapted.model
+            plain, adapted = (right(model, real, config.normalisation) for model in models)
+            yield arm, seed, plain, adapted
 
 
 def summary(found: dict[tuple[str, bool], list[NDArray[np.bool_]]], given: argparse.Namespace) -> dict[str, Any]:
