@@ -128,12 +128,13 @@ def test_folders_that_are_links_are_followed(tmp_path: Path) -> None:
 def test_labels_are_dropped_from_named_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     images = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(20, 28, 28, 1)
 
-    def load(split: str) -> RealImages:
+    def load(split: str, folder: Path | None) -> RealImages:
+        assert folder == tmp_path
         return RealImages(images, np.zeros(20, np.int32), FASHION_MNIST_CLASSES, f"fashion-mnist/{split}")
 
     monkeypatch.setattr(unlabelled, "load_fashion_mnist", load)
     for split in ("train", "validation", "test"):
-        real = read_images(f"fashion-mnist/{split}", (28, 28, 1), limit=20, seed=0)
+        real = read_images(f"fashion-mnist/{split}", (28, 28, 1), limit=20, seed=0, folder=tmp_path)
         assert np.array_equal(real.images, images)
         assert real.name == f"fashion-mnist/{split}"
     monkeypatch.chdir(tmp_path)
