@@ -14,7 +14,7 @@ class DemoPlan(Frozen):
     generator: str = "fashion-mnist"
     size: int = 2000
     """N, images that an epoch learns from."""
-    epochs: int = 22
+    epochs: int = 20
     replacement: float = 0.5
     steps: int = 3
     """Of hard sample mining, for half of the fresh images."""
