@@ -14,13 +14,15 @@ class DemoPlan(Frozen):
     generator: str = "fashion-mnist"
     size: int = 2000
     """N, images that an epoch learns from."""
-    epochs: int = 20
+    epochs: int = 22
     replacement: float = 0.5
     steps: int = 3
     """Of hard sample mining, for half of the fresh images."""
     eta: float = 0.05
     """Their size, relative to the latent's norm."""
-    unlabelled: int = 10_000
+    mining_from: int = 5
+    """The first epoch with mined images: before it the classifier finds nothing hard in particular."""
+    unlabelled: int = 5000
     """Real images without labels that batch norm is adapted to."""
     seed: int = 0
     data: Path | None = None
@@ -34,7 +36,7 @@ MINTED = {"fixed": "fixed", "smoothing": "smoothing", "smoothing+hsm": "smoothin
 ARMS = (*MINTED, "real")
 """In the order in which they are trained."""
 
-JUDGED = 5
+JUDGED = 3
 """Points of a learning curve: looking at 10,000 real images takes as long as an epoch."""
 
 TITLES = {
@@ -64,7 +66,7 @@ def _dataset(arm: str, plan: DemoPlan) -> Minted | Real:
     if arm == "real":
         return Real(kind="real", folder=plan.data, size=plan.size)
     random = Recipe(strategy="random")
-    mined = Recipe(strategy="hsm", params={"steps": plan.steps, "eta": plan.eta})
+    mined = Recipe(strategy="hsm", params={"steps": plan.steps, "eta": plan.eta}, from_epoch=plan.mining_from)
     return Minted(
         generators=(plan.generator,),
         size=plan.size,

@@ -11,7 +11,7 @@ from rich.table import Table
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("runs/demo"),
     size: Annotated[int, typer.Option(min=10, help="Images that an epoch learns from.")] = 2000,
-    epochs: Annotated[int, typer.Option(min=2, help="Epochs of each classifier.")] = 20,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs of each classifier.")] = 22,
     seed: Annotated[int, typer.Option(min=0, help="Of the images, the weights and the order of training.")] = 0,
     generator: Annotated[str, typer.Option(help="A packaged generator.")] = "fashion-mnist",
     data: Annotated[Path | None, typer.Option(help="Folder of the real Fashion-MNIST files.")] = None,
