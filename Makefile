@@ -14,7 +14,7 @@ setup: $(READY)  ## virtual environment, pinned dependencies, redis-server, Fash
 $(READY): pyproject.toml constraints.txt deploy/setup.sh
 	@PYTHON=$(PYTHON) sh deploy/setup.sh
 
-demo: $(READY)  ## train on minted images, judge on real ones (about 5 minutes on 2 cores)
+demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes on 2 cores)
 	$(BIN)/nonesuch demo
 
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
