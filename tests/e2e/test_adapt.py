@@ -79,7 +79,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(split: str) -> RealImages:
+    def load(split: str, folder: Path | None = None) -> RealImages:
         labels = np.arange(50, dtype=np.int32) % 10
         return RealImages(IMAGES[..., None], labels, FASHION_MNIST_CLASSES, f"fashion-mnist/{split}")
 
