@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from perfect import Posterior
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -26,19 +27,6 @@ from nonesuch_worker.generators.base import from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.latents import latents
 from nonesuch_worker.strategies.hsm import HsmParams
 from nonesuch_worker.strategies.mining import MiningParams
-
-
-class Posterior(nn.Module):
-    """The perfect classifier of an analytic generator: logits are log p(y | x)."""
-
-    def __init__(self, generator: AnalyticGenerator) -> None:
-        super().__init__()
-        self.generator = generator
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.generator.posterior(x).log()
-
 
 # --- the curves
 

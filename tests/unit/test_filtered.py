@@ -8,8 +8,9 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from perfect import Posterior, analytic
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build
@@ -17,32 +18,12 @@ from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef, check_order
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
 from nonesuch_worker.strategies.base import MintContext, Minted
 from nonesuch_worker.strategies.filtered import Filtered, FilteredParams
 from nonesuch_worker.strategies.registry import describe
-
-
-class Posterior(nn.Module):
-    """The perfect classifier of an analytic generator: logits are log p(y | x). It may deny one class."""
-
-    def __init__(self, generator: AnalyticGenerator, never: int | None = None) -> None:
-        super().__init__()
-        self.generator, self.never = generator, never
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.generator.posterior(x).log()
-        if self.never is not None:
-            logits[:, self.never] = -1e9
-        return logits
-
-
-def analytic(**given: Any) -> AnalyticGenerator:
-    return AnalyticGenerator(AnalyticParams(**given))
 
 
 def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **params: Any) -> Minted:

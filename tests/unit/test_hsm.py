@@ -6,6 +6,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from perfect import Posterior, analytic
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef, check_order
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic import AnalyticGenerator
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, latents
@@ -25,22 +26,6 @@ from nonesuch_worker.strategies.mining import Mined, MiningParams, mine
 from nonesuch_worker.strategies.registry import describe
 
 CPU = torch.device("cpu")
-
-
-class Posterior(nn.Module):
-    """The perfect classifier of an analytic generator: logits are log p(y | x)."""
-
-    def __init__(self, generator: AnalyticGenerator) -> None:
-        super().__init__()
-        self.generator = generator
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.generator.posterior(x).log()
-
-
-def analytic(**given: Any) -> AnalyticGenerator:
-    return AnalyticGenerator(AnalyticParams(**given))
 
 
 @pytest.fixture(scope="module")

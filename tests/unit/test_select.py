@@ -6,6 +6,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from perfect import Posterior, analytic
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -23,21 +24,6 @@ from nonesuch_worker.strategies.scores import entropy, margin
 from nonesuch_worker.strategies.select import Select, SelectParams
 
 
-class Posterior(nn.Module):
-    """The perfect classifier of an analytic generator: logits are log p(y | x). It may deny one class."""
-
-    def __init__(self, generator: AnalyticGenerator, never: int | None = None) -> None:
-        super().__init__()
-        self.generator, self.never = generator, never
-        self.eval()
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.generator.posterior(x).log()
-        if self.never is not None:
-            logits[:, self.never] = -1e9
-        return logits
-
-
 class Linear(nn.Module):
     """A classifier of images of any size; with factor 0 it knows nothing."""
 
@@ -48,10 +34,6 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1) @ self.weight
-
-
-def analytic(**given: Any) -> AnalyticGenerator:
-    return AnalyticGenerator(AnalyticParams(**given))
 
 
 def mint(
