@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nonesuch.classifiers.file import read_classifier
-from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
-from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch_trainer.acceptance import save_acceptance
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
@@ -40,9 +39,7 @@ SEED = 2019
 
 
 def classifier(path: Path) -> nn.Module:
-    header, payload = read_classifier(path)
-    network = load_snapshot(header, payload)
-    return OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
+    return load_on_generated(*read_classifier(path))
 
 
 def draw(generator: Generator, n: int) -> tuple[Tensor, Tensor]:

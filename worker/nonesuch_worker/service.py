@@ -9,8 +9,7 @@ from collections import OrderedDict
 import torch
 
 from nonesuch.catalog import WorkerInfo
-from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
-from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import SnapshotNotFound
 from nonesuch.link import Link
 from nonesuch.orders import SnapshotRef
@@ -48,10 +47,7 @@ class SnapshotCache:
         key = (ref.channel, version)
         if key not in self._loaded:
             header, payload = self._link.run(fetch(self._link.keys, ref.channel, version))
-            network = load_snapshot(header, payload, self._device)
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            on_generated = OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
-            self._loaded[key] = Classifier(on_generated, header)
+            self._loaded[key] = Classifier(load_on_generated(header, payload, self._device), header)
             while len(self._loaded) > KEPT_SNAPSHOTS:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(key)

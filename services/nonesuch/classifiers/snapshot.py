@@ -5,6 +5,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.errors import InvalidSnapshot, InvalidValue
 from nonesuch.snapshots import SnapshotHeader
@@ -39,6 +40,16 @@ def load_snapshot(header: SnapshotHeader, payload: bytes, device: torch.device |
     _check(given, model.state_dict(), f"{name} ({header.architecture})")
     model.load_state_dict(given)
     return model.to(device).eval().requires_grad_(False)
+
+
+def load_on_generated(header: SnapshotHeader, payload: bytes, device: torch.device | str = "cpu") -> OnGenerated:
+    """The network that a snapshot holds, for images (B, C, H, W) in [-1, 1] as generators make them.
+
+    In eval mode, frozen, in the memory format that convolutions are fastest in. Raises what `load_snapshot` raises.
+    """
+    network = load_snapshot(header, payload, device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
 
 
 def _check(given: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> None:

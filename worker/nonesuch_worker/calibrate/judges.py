@@ -7,8 +7,7 @@ from torch import nn
 
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.classifiers.file import read_classifier
-from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
-from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import InvalidValue
 from nonesuch.snapshots import SnapshotHeader, misfit
 
@@ -30,5 +29,4 @@ def load_judge(path: Path, what: str, info: GeneratorInfo, device: torch.device)
     header, payload = read_classifier(path)
     if reason := misfit(header, info):
         raise InvalidValue(f"{what} {path} {reason}", field=what)
-    network = load_snapshot(header, payload, device)
-    return header, OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
+    return header, load_on_generated(header, payload, device)
