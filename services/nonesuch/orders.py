@@ -98,6 +98,11 @@ def default_ticket_size(image_shape: tuple[int, int, int]) -> int:
     return max(1, min(64, TICKET_BYTES // (h * w * c)))
 
 
+def ticket_bytes(order: Order, catalog: Catalog) -> int:
+    """The most that a ticket of the order takes, whichever of its generators makes it: what a slot must hold."""
+    return max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
+
+
 def check_order(order: Order, catalog: Catalog) -> GeneratorInfo:
     """Refuse what no live worker could fill; returns the (first) generator's description.
 
@@ -211,7 +216,7 @@ def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
     info = check_order(order, catalog)
     yield from check_classifiers(keys, order, info)
     ring = yield from ring_spec(keys, order.sink)
-    needed = max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
+    needed = ticket_bytes(order, catalog)
     if needed > ring.slot_bytes:
         raise InvalidOrder(
             f"a ticket of {order.ticket_size} images of {info.image_shape} takes {needed} bytes and a slot of ring "

@@ -13,9 +13,8 @@ from nonesuch.errors import InvalidOrder
 from nonesuch.keys import Keys
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
 from nonesuch.link import Op
-from nonesuch.orders import Order, SnapshotRef, check_classifiers, check_order, default_ticket_size
+from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, ticket_bytes
 from nonesuch.rings import RingSpec
-from nonesuch.schema import batch_bytes
 from nonesuch.snapshots import SnapshotHeader, read_header
 from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.settings import GatewaySettings
@@ -78,7 +77,6 @@ def plan(keys: Keys, request: MintRequest, settings: GatewaySettings) -> Op[Plan
     )
     try:
         check_order(order, catalog)
-        yield from check_classifiers(keys, order, info)
     except InvalidOrder as error:
         error.field = _ORDER_FIELDS.get(error.field or "", error.field)
         raise
@@ -171,7 +169,7 @@ def _recipe(order: Order, weights: Sequence[str]) -> str:
 
 
 def _ring(name: str, order: Order, catalog: Catalog, settings: GatewaySettings) -> RingSpec:
-    needed = max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
+    needed = ticket_bytes(order, catalog)
     return RingSpec(
         name=name,
         slots=min(settings.reply_slots, order.tickets),

@@ -41,10 +41,9 @@ def order(
     from nonesuch.files import write_atomically
     from nonesuch.labels import Balanced, resolve_classes
     from nonesuch.link import Link
-    from nonesuch.orders import Order, SnapshotRef, default_ticket_size, parse_params, wait_for_workers
+    from nonesuch.orders import Order, SnapshotRef, default_ticket_size, parse_params, ticket_bytes, wait_for_workers
     from nonesuch.progress import progress
     from nonesuch.rings import RingSpec
-    from nonesuch.schema import batch_bytes
 
     file_format(out)
     with Link() as link:
@@ -53,7 +52,6 @@ def order(
         info = catalog.generator(generators[0])
         chosen = resolve_classes(None if classes is None else [c.strip() for c in classes.split(",")], info.class_names)
         name = f"export-{uuid.uuid4().hex}"
-        size = default_ticket_size(info.image_shape)
         wanted = Order(
             id=name,
             generators=generators,
@@ -65,10 +63,9 @@ def order(
             snapshot=None if snapshot is None else SnapshotRef.parse(snapshot, "snapshot"),
             teacher=None if teacher is None else SnapshotRef.parse(teacher, "teacher"),
             sink=name,
-            ticket_size=size,
+            ticket_size=default_ticket_size(info.image_shape),
         )
-        slot_bytes = max(batch_bytes(catalog.generator(g), size) for g in generators)
-        ring = RingSpec(name=name, slots=8, slot_bytes=slot_bytes, ttl_s=max(60.0, 2 * timeout))
+        ring = RingSpec(name=name, slots=8, slot_bytes=ticket_bytes(wanted, catalog), ttl_s=max(60.0, 2 * timeout))
         console = Console(stderr=True, highlight=False)
         with progress(console, "minted", count) as advance:
             exported = export(link, wanted, ring, out, timeout_s=timeout, on_rows=advance)

@@ -113,6 +113,18 @@ def test_a_teacher_is_fixed_when_the_request_comes_and_its_weights_are_part_of_t
     assert first.headers["x-nonesuch-order"] != second.headers["x-nonesuch-order"]
 
 
+def test_a_teacher_of_other_images_is_refused_before_the_first_byte(http, workers, link, traces, until):
+    workers()
+    foreign = publish(link, "teacher", b"one").model_copy(update={"version": 1, "image_shape": (8, 8, 1)})
+    link.run(snapshots.publish(link.keys, foreign, b"one"))
+    ask = {"count": 5, "strategy": "choosy", "teacher": {"channel": "teacher"}}
+    refused = http.post("/v1/batches", json=ask)
+    assert refused.status_code == 422, refused.text
+    (error,) = refused.json()["errors"]
+    assert error["pointer"] == "#/teacher" and "takes images of (8, 8, 1)" in error["detail"]
+    until(lambda: not [key for key in traces() if b":snapshots:" not in key])
+
+
 def test_several_generators_for_a_strategy_that_mixes(http, workers, small, link):
     (worker,) = workers(generators=(small, small.model_copy(update={"id": "twin"})))
     named = []
