@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata import RealImages
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
+from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS, load_compact
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator, DiscriminatorConfig
 from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
-from nonesuch_worker.pretrain.export import CARD, WEIGHTS, export_generator, load_compact
+from nonesuch_worker.pretrain.export import export_generator
 from nonesuch_worker.pretrain.loop import CHECKPOINT, train
 from nonesuch_worker.pretrain.metrics import spread_ratio
 from nonesuch_worker.pretrain.randomness import EpochOrder

@@ -11,7 +11,7 @@ Shapes: B samples, C channels, H = W the image's side, Z = z_dim, K classes.
 """
 
 from itertools import pairwise
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +20,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from nonesuch.errors import InvalidValue
+
+Merge = Literal["add", "concat"]
+"""How a residual block joins its branch F(x) with its input x: `add` is F(x) + W x, `concat` is W [F(x), x], a 1×1
+convolution over both (Pham et al. 2019, III-B)."""
 
 
 class CompactConfig(BaseModel):
@@ -33,6 +37,7 @@ class CompactConfig(BaseModel):
     z_dim: int = Field(default=96, ge=1, description="length of the latent: a multiple of the number of widths")
     embedding_dim: int = Field(default=32, ge=1, description="length of the class embedding that all blocks share")
     widths: tuple[int, ...] = Field(default=(192, 96, 48), min_length=2, description="channels at each resolution")
+    block: Merge = Field(default="add", description="how a residual block joins its branch with its input")
     spectral_norm: bool = Field(default=False, description="normalise the generator's weights too (Zhang et al. 2019)")
 
     @model_validator(mode="after")
@@ -91,18 +96,22 @@ class ConditionalBatchNorm(nn.Module):
 class UpBlock(nn.Module):
     """A residual block that doubles the resolution (Brock et al. 2019, figure 15b)."""
 
-    def __init__(self, width_in: int, width_out: int, condition_dim: int) -> None:
+    def __init__(self, width_in: int, width_out: int, condition_dim: int, merge: Merge) -> None:
         super().__init__()
         self.norm1 = ConditionalBatchNorm(width_in, condition_dim)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.norm2 = ConditionalBatchNorm(width_out, condition_dim)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
-        self.skip = nn.Conv2d(width_in, width_out, 1)
+        self.concat = merge == "concat"
+        self.skip = nn.Conv2d(width_in + (width_out if self.concat else 0), width_out, 1)
 
     def forward(self, x_NCHW: Tensor, condition: Tensor) -> Tensor:
         h: Tensor = F.relu(self.norm1(x_NCHW, condition))
         h = self.conv1(F.interpolate(h, scale_factor=2.0, mode="nearest"))  # (B, width_out, 2H, 2W)
         h = self.conv2(F.relu(self.norm2(h, condition)))
+        if self.concat:
+            merged: Tensor = self.skip(torch.cat((h, F.interpolate(x_NCHW, scale_factor=2.0, mode="nearest")), dim=1))
+            return merged
         # A 1x1 convolution and nearest upsampling commute: convolve the small image.
         return h + F.interpolate(self.skip(x_NCHW), scale_factor=2.0, mode="nearest")
 
@@ -119,7 +128,7 @@ class CompactGenerator(nn.Module):
         condition_dim = config.embedding_dim + config.chunk_dim
         self.embedding = nn.Embedding(config.classes, config.embedding_dim)
         self.input = nn.Linear(config.chunk_dim, config.widths[0] * config.base_size**2)
-        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim) for a, b in pairwise(config.widths))
+        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim, config.block) for a, b in pairwise(config.widths))
         self.norm = nn.BatchNorm2d(config.widths[-1])
         self.output = nn.Conv2d(config.widths[-1], config.channels, 3, padding=1)
         for module in self.modules():

@@ -10,7 +10,7 @@ from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.compact import CompactGenerator
-from nonesuch_worker.pretrain.export import load_compact
+from nonesuch_worker.generators.compact_folder import load_compact
 
 MAX_SIGMA = 2.0
 """It was trained at σ = 1. Images of a wider latent are more varied and worse; beyond 2 they are no longer images."""

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from nonesuch_worker.generators.compact import Merge
+
 
 class DiscriminatorConfig(BaseModel):
     """The shape of a `Discriminator`. One block for each width; all but the last halve the resolution."""
@@ -22,23 +24,27 @@ class DiscriminatorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: tuple[int, ...] = Field(default=(48, 96, 192), min_length=2, description="channels of each block")
+    block: Merge = Field(default="add", description="how a residual block joins its branch with its input")
 
 
 class DownBlock(nn.Module):
     """A residual block without normalisation layers; `first` leaves out the ReLU that would spoil the image."""
 
-    def __init__(self, width_in: int, width_out: int, *, first: bool, down: bool) -> None:
+    def __init__(self, width_in: int, width_out: int, *, first: bool, down: bool, merge: Merge) -> None:
         super().__init__()
-        self.first, self.down = first, down
+        self.first, self.down, self.concat = first, down, merge == "concat"
         self.conv1 = spectral_norm(nn.Conv2d(width_in, width_out, 3, padding=1))
         self.conv2 = spectral_norm(nn.Conv2d(width_out, width_out, 3, padding=1))
-        self.skip = spectral_norm(nn.Conv2d(width_in, width_out, 1))
+        self.skip = spectral_norm(nn.Conv2d(width_in + (width_out if self.concat else 0), width_out, 1))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         h: Tensor = self.conv1(x_NCHW if self.first else F.relu(x_NCHW))
         h = self.conv2(F.relu(h))
         if self.down:  # a 1x1 convolution and average pooling commute: convolve the small image
             h, x_NCHW = F.avg_pool2d(h, 2), F.avg_pool2d(x_NCHW, 2)
+        if self.concat:
+            merged: Tensor = self.skip(torch.cat((h, x_NCHW), dim=1))
+            return merged
         skip: Tensor = self.skip(x_NCHW)
         return h + skip
 
@@ -51,7 +57,7 @@ class Discriminator(nn.Module):
         last = len(config.widths) - 1
         self.blocks = nn.Sequential(
             *(
-                DownBlock(a, b, first=i == 0, down=i != last)
+                DownBlock(a, b, first=i == 0, down=i != last, merge=config.block)
                 for i, (a, b) in enumerate(pairwise((channels, *config.widths)))
             )
         )

@@ -20,11 +20,12 @@ from nonesuch.errors import InvalidValue
 from nonesuch.process import on_signal
 from nonesuch.realdata import RealImages, load_fashion_mnist
 from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.generators.compact_folder import CARD
 from nonesuch_worker.pretrain.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator
 from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
-from nonesuch_worker.pretrain.export import CARD, export_generator
+from nonesuch_worker.pretrain.export import export_generator
 from nonesuch_worker.pretrain.grids import save_grid
 from nonesuch_worker.pretrain.losses import discriminator_hinge, generator_hinge
 from nonesuch_worker.pretrain.metrics import spread_ratio
