@@ -11,7 +11,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,11 @@ VALIDATION_PER_CLASS = 500
 _SPLIT_SEED = 20_190_801  # declares the validation split: changing it changes which images count as unseen
 _ENVIRONMENT = "NONESUCH_FASHION_MNIST"
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-_FILES = {
+IDX_FILES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+"""Images and labels of MNIST and of those that are stored like it; gzipped or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,7 @@ def find_fashion_mnist(folder: Path | None = None) -> Path:
         chosen, why = Path(os.environ[_ENVIRONMENT]), f"${_ENVIRONMENT}"
     else:
         chosen, why = _DEBIAN_FOLDER, "the default"
-    missing = [name for pair in _FILES.values() for name in pair if _idx_file(chosen, name) is None]
+    missing = [name for pair in IDX_FILES.values() for name in pair if idx_file(chosen, name) is None]
     if missing:
         raise DataNotFound(
             f"Fashion-MNIST is not in {chosen} ({why}): no {', '.join(missing)} (.gz or not). Install the Debian "
@@ -137,7 +138,7 @@ def load_fashion_mnist(split: Split, folder: Path | None = None) -> RealImages:
         IntegrityError: a file is damaged, or images and labels do not belong together.
     """
     found = find_fashion_mnist(folder)
-    images, labels = (_read_named(found, name) for name in _FILES["test" if split == "test" else "train"])
+    images, labels = (_read_named(found, name) for name in IDX_FILES["test" if split == "test" else "train"])
     if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
         raise IntegrityError(
             f"{found} does not hold Fashion-MNIST: images are {images.shape} and labels {labels.shape}, "
@@ -161,25 +162,28 @@ def validation_rows(labels: NDArray[np.uint8], per_class: int = VALIDATION_PER_C
     Raises:
         IntegrityError: a class has too few images.
     """
+    counts = np.bincount(labels, minlength=len(FASHION_MNIST_CLASSES))[: len(FASHION_MNIST_CLASSES)]
+    if counts.min() <= per_class:
+        raise IntegrityError(
+            f"class {counts.argmin()} has {counts.min()} training images, but the validation split alone takes "
+            f"{per_class}: these are not the 60,000 training images of Fashion-MNIST"
+        )
+    return drawn_rows(labels, per_class, len(FASHION_MNIST_CLASSES))
+
+
+def drawn_rows(labels: NDArray[Any], per_class: int, classes: int) -> NDArray[np.int64]:
+    """`per_class` rows of each class, ascending, drawn with a fixed seed: a function of the labels in their order."""
     rng = np.random.Generator(np.random.Philox(_SPLIT_SEED))
-    chosen = []
-    for label in range(len(FASHION_MNIST_CLASSES)):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) <= per_class:
-            raise IntegrityError(
-                f"class {label} has {len(rows)} training images, but the validation split alone takes {per_class}: "
-                "these are not the 60,000 training images of Fashion-MNIST"
-            )
-        chosen.append(rng.permutation(rows)[:per_class])
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:per_class] for label in range(classes)]
     return np.sort(np.concatenate(chosen))
 
 
-def _idx_file(folder: Path, name: str) -> Path | None:
+def idx_file(folder: Path, name: str) -> Path | None:
     """The file of that name, gzipped or plain, if there is one."""
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
 def _read_named(folder: Path, name: str) -> NDArray[np.uint8]:
-    path = _idx_file(folder, name)
+    path = idx_file(folder, name)
     assert path is not None, "find_fashion_mnist has checked"
     return read_idx(path)

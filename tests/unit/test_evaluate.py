@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from nonesuch.classifiers import Normalisation
@@ -34,7 +35,7 @@ def real(monkeypatch: pytest.MonkeyPatch) -> RealImages:
     images = np.zeros((10, 28, 28, 1), np.uint8)
     images[:, 0, 0, 0] = [0, 1, 2, 5, 4, 5, 6, 7, 8, 9]
     given = RealImages(images, np.arange(10, dtype=np.int32), FASHION_MNIST_CLASSES, "fashion-mnist/test")
-    monkeypatch.setattr(evaluate, "load_fashion_mnist", lambda split, folder: given)
+    monkeypatch.setattr(evaluate, "read_labelled", lambda data, split, image_shape, folder: given)
     return given
 
 
@@ -67,9 +68,20 @@ def test_judging_leaves_the_model_as_it_was(real: RealImages) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("given", [{"image_shape": (32, 32, 3)}, {"class_names": ("ant", "bee")}])
-def test_images_that_do_not_belong_together_are_refused(
-    real: RealImages, given: dict[str, object], tmp_path: Path
-) -> None:
+def test_other_classes_cannot_judge(real: RealImages) -> None:
     with pytest.raises(InvalidValue, match=r"fashion-mnist/test.*cannot judge"):
-        Judge.load(Evaluate(), facts(0, 1, **given), CPU)
+        Judge.load(Evaluate(), facts(0, 1, class_names=("ant", "bee")), CPU)
+
+
+def test_images_of_another_size_are_fitted(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        for split in ("train", "test"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(4):
+                Image.new("L", (40, 30), 255 if name == "bee" else 20 * i).save(folder / f"{i}.png")
+    judge = Judge.load(
+        Evaluate(data=str(tmp_path)), facts(0, 1, class_names=("ant", "bee"), image_shape=(16, 16, 3)), CPU
+    )
+    assert judge.images.shape == (8, 16, 16, 3) and judge.labels.tolist() == [0] * 4 + [1] * 4
+    assert (judge.images[4:] == 255).all() and (judge.images[:4] < 255).all()

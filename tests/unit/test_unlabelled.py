@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nonesuch import unlabelled
+from nonesuch import shards, sources, unlabelled
 from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue, NonesuchError
 from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
 from nonesuch.unlabelled import read_images
@@ -81,7 +81,8 @@ SOURCES = [as_folder, as_idx, as_gzipped_idx, as_tensors, as_hugging_face, as_by
 def test_every_source_gives_the_same_images(
     write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unlabelled, "_ROWS", 2)
+    monkeypatch.setattr(sources, "_ROWS", 3)
+    monkeypatch.setattr(shards, "_ROWS", 2)
     write(tmp_path / "source")
     told: list[int] = []
     every = read_images(tmp_path / "source", SHAPE, limit=100, seed=3, on_images=told.append)
@@ -114,7 +115,7 @@ def test_the_order_of_the_file_system_does_not_count(tmp_path: Path, monkeypatch
             folders.reverse()
             yield place, folders, files[::-1]
 
-    monkeypatch.setattr(unlabelled.os, "walk", backwards)
+    monkeypatch.setattr(sources.os, "walk", backwards)
     assert np.array_equal(read_images(tmp_path / "folder", SHAPE, limit=5, seed=0).images, first.images)
 
 
@@ -268,9 +269,88 @@ def test_files_that_hold_no_images(content: bytes, error: type[Exception], messa
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataNotFound, match=r"no images in .*\.png, \.jpg.*named themselves"):
+    as_idx(tmp_path / "a")
+    with pytest.raises(DataNotFound, match=r"no images in .*\.png, \.jpg.*or Parquet files; .* named themselves"):
         read_images(tmp_path, SHAPE, limit=10, seed=0)
+
+
+def split_shards(folder: Path, names: dict[str, slice]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in names.items():
+        write_parquet(folder / f"{name}.parquet", pa.array([encoded(image) for image in IMAGES[rows]]))
+
+
+def test_a_folder_of_shards_gives_the_images_of_all(tmp_path: Path) -> None:
+    names = {f"part-{i:05d}-of-00003": rows for i, rows in enumerate((slice(0, 3), slice(3, 9), slice(9, 10)))}
+    split_shards(tmp_path / "source" / "data", names)
+    every = read_images(tmp_path / "source", SHAPE, limit=100, seed=3)
+    assert np.array_equal(every.images, IMAGES)
+    assert (every.name, every.total) == ("source", 10)
+    rows = np.sort(np.random.Generator(np.random.Philox(3)).permutation(10)[:4])
+    assert np.array_equal(read_images(tmp_path / "source", SHAPE, limit=4, seed=3).images, IMAGES[rows])
+
+
+def test_of_shards_of_several_splits_one_is_named(tmp_path: Path) -> None:
+    split_shards(tmp_path / "data", {"train-0": slice(0, 4), "train-1": slice(4, 8), "validation-0": slice(8, 10)})
+    with pytest.raises(InvalidValue, match=r"of train, validation: name one of them, as in .*data/train"):
+        read_images(tmp_path / "data", SHAPE, limit=100, seed=0)
+    train = read_images(tmp_path / "data" / "train", SHAPE, limit=100, seed=0)
+    assert np.array_equal(train.images, IMAGES[:8])
+    assert train.name == "data/train"
+    assert np.array_equal(read_images(str(tmp_path / "data/val"), SHAPE, limit=9, seed=0).images, IMAGES[8:])
+    with pytest.raises(DataNotFound, match=r"there is nothing at .*data/test"):
+        read_images(tmp_path / "data" / "test", SHAPE, limit=100, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["train-00000-of-00003", "train-00002-of-00003"], DataNotFound,
+         "lacks 1 of the 3 shards of 'train', the first of them train-00001-of-00003"),
+        (["train", "more"], InvalidValue, r"more\.parquet names no split, but .*train\.parquet does"),
+        (["train_test"], InvalidValue, r"more than one split, test and train"),
+        (["val-0", "validation-0"], InvalidValue, "has val and validation, which both mean validation"),
+    ],
+)  # fmt: skip
+def test_shards_whose_names_do_not_agree(
+    names: list[str], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    split_shards(tmp_path, dict.fromkeys(names, slice(0, 1)))
+    with pytest.raises(error, match=message):
+        read_images(tmp_path, SHAPE, limit=100, seed=0)
+
+
+def test_a_folder_of_two_kinds_is_refused(tmp_path: Path) -> None:
+    as_folder(tmp_path)
+    as_bytes(tmp_path / "a.parquet")
+    with pytest.raises(InvalidValue, match=r"both images \(.*0\.bmp\) and Parquet files \(.*a\.parquet\)"):
+        read_images(tmp_path, SHAPE, limit=100, seed=0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_their_camera_says(orientation: int, tmp_path: Path) -> None:
+    """EXIF 2.32, tag 0x0112: where the stored rows and columns belong."""
+    stored = {
+        1: lambda x: x,
+        2: lambda x: x[:, ::-1],
+        3: lambda x: x[::-1, ::-1],
+        4: lambda x: x[::-1],
+        5: lambda x: x.transpose(1, 0, 2),
+        6: lambda x: x.transpose(1, 0, 2)[::-1],
+        7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda x: x.transpose(1, 0, 2)[:, ::-1],
+    }[orientation](IMAGES[0])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a.png").write_bytes(encoded(np.ascontiguousarray(stored), exif=exif))
+    write_parquet(tmp_path / "b", pa.array([encoded(np.ascontiguousarray(stored), exif=exif)]))
+    assert np.array_equal(read_images(tmp_path, SHAPE, limit=1, seed=0).images[0], IMAGES[0])
+    assert np.array_equal(read_images(tmp_path / "b", SHAPE, limit=1, seed=0).images[0], IMAGES[0])
+
+
+def test_a_damaged_orientation_turns_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(IMAGES[0], exif=b"Exif\0\0garbage"))
+    assert np.array_equal(read_images(tmp_path, SHAPE, limit=1, seed=0).images[0], IMAGES[0])
 
 
 @pytest.mark.parametrize("given", [{"limit": 0}, {"seed": -1}, {"shape": (6, 8, 2)}, {"shape": (0, 8, 3)}])

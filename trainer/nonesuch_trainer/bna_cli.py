@@ -18,7 +18,7 @@ def adapt(
     classifier: Annotated[Path, typer.Argument(help="A classifier file, or the folder of a run that left one.")],
     images: Annotated[
         str,
-        typer.Argument(help="A folder of images, a Parquet or IDX file, or fashion-mnist/train. Labels are not read."),
+        typer.Argument(help="Images, a folder of them, Parquet, IDX, or fashion-mnist/train. Labels are not read."),
     ],
     out: Annotated[Path, typer.Option(help="The classifier file to write.")],
     form: Annotated[

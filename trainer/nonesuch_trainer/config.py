@@ -62,8 +62,11 @@ class Augment(Frozen):
 class Evaluate(Frozen):
     """Real images that judge the classifier. Nothing is learned from them, and nothing chosen by them."""
 
-    data: Literal["fashion-mnist"] = "fashion-mnist"
+    data: str = Field(default="fashion-mnist", min_length=1)
+    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`nonesuch.labelled.read_labelled`).
+    Images of another size are fitted to the generator's."""
     folder: Path | None = None
+    """Of Fashion-MNIST's files; None is where they are found."""
     split: Split = "test"
     every: int = Field(default=1, ge=1)
     """In epochs; the last epoch is judged in any case."""
@@ -73,7 +76,8 @@ class Adapt(BNAConfig):
     """After the last epoch, the classifier once more with its batch norm adapted to real images without labels."""
 
     to: str = Field(min_length=1)
-    """A folder of images, a Parquet or IDX file, or fashion-mnist/train (`nonesuch.unlabelled.read_images`)."""
+    """A folder of images, a Parquet file or a folder of them, an IDX file, or fashion-mnist/train
+    (`nonesuch.unlabelled.read_images`)."""
 
 
 class TrainConfig(Frozen):

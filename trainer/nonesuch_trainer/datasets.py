@@ -189,8 +189,10 @@ class Real(Frozen):
     """A fixed dataset of real images, for reference: a class-balanced subset, drawn by the seed."""
 
     kind: Literal["real"] = "real"
-    data: Literal["fashion-mnist"] = "fashion-mnist"
+    data: str = Field(default="fashion-mnist", min_length=1)
+    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`nonesuch.labelled.read_labelled`)."""
     folder: Path | None = None
+    """Of Fashion-MNIST's files; None is where they are found."""
     split: Literal["train"] = "train"
     size: int = Field(default=4000, ge=2)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.errors import InvalidValue
-from nonesuch.realdata import load_fashion_mnist
+from nonesuch.labelled import read_labelled
 from nonesuch_trainer.config import Evaluate
 from nonesuch_trainer.source import Facts
 
@@ -59,15 +59,15 @@ class Judge:
         """The images of the config's split that belong to `classes`.
 
         Raises:
-            DataNotFound: the images are not there.
-            InvalidValue: they have another shape, or other classes, than the images that are learned from.
+            DataNotFound, IntegrityError: what `read_labelled` raises.
+            InvalidValue: they have other classes than the images that are learned from.
         """
-        real = load_fashion_mnist(config.split, config.folder)
-        if real.images.shape[1:] != facts.image_shape or real.class_names != facts.class_names:
+        real = read_labelled(config.data, config.split, image_shape=facts.image_shape, folder=config.folder)
+        if real.class_names != facts.class_names:
             raise InvalidValue(
-                f"{real.name}, {real.images.shape[1:]} of {', '.join(real.class_names[:3])}, …, cannot judge what "
-                f"learns from {facts.image_shape} of {', '.join(facts.class_names[:3])}, …: choose a generator of the "
-                "same images, or other images in [evaluate]"
+                f"{real.name}, of {', '.join(real.class_names[:3])}, …, cannot judge what learns from "
+                f"{', '.join(facts.class_names[:3])}, …: choose a generator of the same classes, or other images in "
+                "[evaluate]"
             )
         rows = np.flatnonzero(np.isin(real.labels, facts.classes))
         return cls(

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from nonesuch.errors import InvalidValue
+from nonesuch.labelled import read_labelled
 from nonesuch.ledger import Ledger, Use
-from nonesuch.realdata import RealImages, load_fashion_mnist
+from nonesuch.realdata import RealImages
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
 from nonesuch_trainer.seeds import numpy_rng
@@ -35,13 +36,16 @@ def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator
 
 
 class RealSource:
-    """A `Source` that holds a balanced subset of real images. Raises what `load_fashion_mnist` raises."""
+    """A `Source` that holds a balanced subset of real images. Raises what `read_labelled` raises."""
 
     smoothing = None
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int] | None = None) -> None:
+        """`image_shape` (H, W, C) is what they are fitted to; None leaves them as they are."""
         assert isinstance(config.dataset, Real)
-        real = load_fashion_mnist(config.dataset.split, config.dataset.folder)
+        real = read_labelled(
+            config.dataset.data, config.dataset.split, image_shape=image_shape, folder=config.dataset.folder
+        )
         rows = balanced_rows(real.labels, config.dataset.size, numpy_rng(config.seed, "subset"))
         self.images = LabelledImages(
             images=real.images[rows],
