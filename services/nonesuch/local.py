@@ -49,7 +49,8 @@ class _Child:
 class LocalService:
     """The service on this machine. `port=None` leaves the gateway out; `workers` counts CPU workers.
 
-    Redis is the one given, or the one that the environment names, or else a private one.
+    Redis is the one given, or the one that the environment names, or else a private one; always that if `private`, so
+    that nobody else's workers or orders are there.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LocalService:
         port: int | None = 8000,
         generators: tuple[str, ...] = (),
         redis: RedisSettings | None = None,
+        private: bool = False,
         on_step: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._logs = logs
@@ -73,7 +75,7 @@ class LocalService:
         self._on_step = on_step
         self._private: PrivateRedis | None = None
         self._children: list[_Child] = []
-        self._is_private = redis is None and "NONESUCH_REDIS_URL" not in os.environ
+        self._is_private = private or (redis is None and "NONESUCH_REDIS_URL" not in os.environ)
         self.redis = redis or RedisSettings.from_env()
 
     @property

@@ -1,6 +1,7 @@
 """Plug-ins: entry points by group and name.
 
-Groups: `nonesuch.generators`, `nonesuch.strategies`, `nonesuch.classifiers`. Nothing is imported until it is asked for.
+Groups: `nonesuch.generators`, `nonesuch.strategies`, `nonesuch.classifiers`, `nonesuch.rankings`. Nothing is imported
+until it is asked for.
 """
 
 from importlib.metadata import EntryPoint, entry_points

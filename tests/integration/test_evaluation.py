@@ -1,0 +1,159 @@
+"""Evaluating a generator: a hand-written worker whose images are as good as real ones, and one thread."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blobs import keys, make_config, one_thread, working, write_real
+from PIL import Image
+
+from nonesuch.config import RedisSettings
+from nonesuch.errors import GeneratorNotFound, InvalidValue
+from nonesuch.link import Link
+from nonesuch.private_redis import PrivateRedis
+from nonesuch_trainer.config import Augment, Real
+from nonesuch_trainer.evaluate import Judge
+from nonesuch_trainer.loop import train
+from nonesuch_trainer.metrics.evaluation import EvaluationPlan, Findings, Yardstick, evaluate
+from nonesuch_trainer.metrics.learnability import learn_and_judge
+from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, write_report
+from nonesuch_trainer.real import RealSource
+from nonesuch_trainer.stopping import Stopped
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_real(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="module")
+def features(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has learned to tell blobs apart."""
+    folder = tmp_path_factory.mktemp("features")
+    run = make_config(real, folder, 3).model_copy(update={"run": "features", "dataset": Real(folder=real, size=200)})
+    with one_thread():
+        train(run)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(real: Path, features: Path) -> EvaluationPlan:
+    return EvaluationPlan(generators=("blobs",), size=200, epochs=1, split="test", data=real, features=features)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[str]:
+    with PrivateRedis() as private:
+        yield private.url
+
+
+@pytest.fixture(scope="module")
+def findings(plan: EvaluationPlan, redis: str) -> Findings:
+    with one_thread(), Link(RedisSettings(url=redis)) as link, working(redis):
+        found = evaluate(plan, link)
+        assert keys(link) == []
+    return found
+
+
+def test_blobs_are_as_good_as_real_ones(findings: Findings) -> None:
+    made, floor = findings.generated, findings.floor
+    assert made.images == floor.images == 200
+    assert 0 < made.fid < 3 * floor.fid
+    assert made.coverage > 0.7 and floor.coverage > 0.7
+    assert made.agreement == pytest.approx(floor.agreement, abs=0.15)
+    assert set(made.ms_ssim) == set(range(10)) and set(made.discriminability) == set(floor.discriminability)
+    (twins,) = findings.twins
+    assert twins.gap == twins.real.accuracy - twins.minted.accuracy
+    assert findings.judged_on == "300 images of fashion-mnist/test"
+
+
+def test_real_images_passed_off_as_generated_get_their_twins_score(findings: Findings) -> None:
+    plan = findings.plan
+    passed_off = RealSource(plan.twin(0)).images
+    relabelled = replace(passed_off, seeds=passed_off.seeds + 1)  # where they say they come from does not matter
+    again = findings.yardstick.learn(relabelled, 0)
+    assert np.array_equal(again.confusion, findings.twins[0].real.confusion)
+
+
+def test_learning_is_what_a_run_does(real: Path, tmp_path: Path) -> None:
+    config = make_config(real, tmp_path, 2).model_copy(
+        update={"dataset": Real(folder=real, size=200), "augment": Augment(shift=1, hflip=True)}
+    )
+    run = train(config)
+    source = RealSource(config)
+    judge = Judge.load(config.evaluate, source.facts, run.dataset.images.device)
+    alone = learn_and_judge(source.images, config, judge, classes=10)
+    assert np.array_equal(alone.confusion, run.evaluation.confusion)
+
+
+def test_worse_images_are_found_worse(findings: Findings) -> None:
+    """Half of every image is covered: further away, less diverse, and little can be learned from them."""
+    images = findings.images.images.copy()
+    images[:, :, 10:] = 0
+    worse = findings.yardstick.measure(replace(findings.images, images=images))
+    assert worse.fid > 5 * findings.generated.fid and worse.kid > findings.generated.kid
+    assert worse.coverage < findings.generated.coverage
+
+
+def test_report(findings: Findings, tmp_path: Path) -> None:
+    files = write_report(findings, tmp_path)
+    assert files[0].name == "evaluation.json" and len(files) == 13
+    written = json.loads(files[0].read_text())
+    assert written == json.loads(json.dumps(document(findings)))
+    assert written["gap"]["mean"] == pytest.approx(100 * findings.twins[0].gap, abs=0.01)
+    assert written["learned"]["minted"]["seeds"] == [written["learned"]["minted"]["mean"]]
+    assert set(written["learned"]["real"]["per_class"]) == set(findings.facts.class_names)
+    assert written["floor"]["fid"] == pytest.approx(findings.floor.fid, rel=1e-4)
+    for picture in files[1:]:
+        with Image.open(picture) as image:
+            assert min(image.size) > 50
+    assert [row[0] for row in measure_rows(findings)][:2] == ["FID", "KID × 1000"]
+    assert [row[0] for row in class_rows(findings)] == list(findings.facts.class_names)
+
+
+def test_without_learning(plan: EvaluationPlan, redis: str, findings: Findings, tmp_path: Path) -> None:
+    quick = plan.model_copy(update={"epochs": 0})
+    with Link(RedisSettings(url=redis)) as link, working(redis):
+        found = evaluate(quick, link, yardstick=findings.yardstick)
+    assert found.twins == () and found.generated == findings.generated
+    assert "gap" not in document(found)
+    assert {path.name for path in write_report(found, tmp_path)} >= {"per-class.png", "resolution.png"}
+
+
+def test_seeds_draw_anew(plan: EvaluationPlan, redis: str) -> None:
+    with Link(RedisSettings(url=redis)) as link, working(redis) as worker:
+        found = evaluate(plan.model_copy(update={"seeds": 2}), link)
+    assert [twins.seed for twins in found.twins] == [0, 1]
+    assert len({order.seed for order in worker.orders.values()}) == 2
+    assert document(found)["gap"]["interval_of_the_mean"] > 0
+
+
+def test_unknown_generator(plan: EvaluationPlan, redis: str) -> None:
+    with Link(RedisSettings(url=redis)) as link, working(redis):
+        with pytest.raises(GeneratorNotFound, match="nobody"):
+            evaluate(plan.model_copy(update={"generators": ("nobody",)}), link)
+        assert keys(link) == []
+
+
+def test_other_images_than_the_feature_networks(plan: EvaluationPlan, findings: Findings) -> None:
+    facts = replace(findings.facts, image_shape=(32, 32, 3))
+    with pytest.raises(InvalidValue, match=r"sees \(28, 28, 1\).*has \(32, 32, 3\)"):
+        Yardstick(plan, facts, threading.Event())
+
+
+def test_asked_to_stop(plan: EvaluationPlan, findings: Findings, redis: str) -> None:
+    stop = threading.Event()
+    with Link(RedisSettings(url=redis)) as link, working(redis):
+        with pytest.raises(Stopped):
+            evaluate(plan, link, stop=stop, say=lambda line: stop.set() if "learning" in line else None)
+        assert keys(link) == []

@@ -1,0 +1,64 @@
+"""The classification accuracy score: train on one set of images, be judged on real ones (Ravuri & Vinyals 2019).
+
+It is what the service exists for, so it is what ranks generators. Beside it stands its twin: the same classifier, steps
+and seed on as many real images. Real images that are passed off as generated get the twin's score exactly.
+"""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.evaluate import Evaluation, Judge
+from nonesuch_trainer.learning import choose_device, learn, make_classifier
+from nonesuch_trainer.optim import make_optimiser
+from nonesuch_trainer.resident import LabelledImages, ResidentDataset
+from nonesuch_trainer.seeds import reproducible
+from nonesuch_trainer.stopping import check
+
+OnEpoch = Callable[[int], None]
+"""Told how many epochs are done."""
+
+
+def learn_and_judge(
+    images: LabelledImages,
+    config: TrainConfig,
+    judge: Judge,
+    *,
+    classes: int,
+    stop: threading.Event | None = None,
+    on_epoch: OnEpoch = lambda done: None,
+) -> Evaluation:
+    """Train a classifier on a fixed set of images and judge it after the last epoch. Blocks.
+
+    Gives what `nonesuch train` gives for a fixed dataset of these images, in this order; it writes nothing.
+
+    Args:
+        images: to learn from.
+        config: classifier, optimiser, epochs, augmentation and seed. Where its images would come from is not looked at.
+        judge: real images.
+        classes: outputs of the classifier.
+        stop: ends it when it is set.
+        on_epoch: called after every epoch.
+
+    Raises:
+        Stopped: asked to stop.
+        InvalidValue: a loss that is not finite.
+    """
+    stop = stop or threading.Event()
+    device = choose_device(config)
+    height, width, channels = images.images.shape[1:]
+    with reproducible():
+        model = make_classifier(config, (height, width, channels), classes, device)
+        optimiser = make_optimiser(model, config.optimiser)
+        resident = ResidentDataset.of(images, device)
+        for epoch in range(config.epochs):
+            learn(model, optimiser, resident, config, epoch, lambda step, steps: check(stop))
+            on_epoch(epoch + 1)
+        return judge.evaluate(model, config.normalisation, lambda: check(stop))
+
+
+def right_answers(evaluation: Evaluation) -> tuple[int, int]:
+    """How many of the judging images it got right, and of how many."""
+    return int(np.trace(evaluation.confusion)), int(evaluation.confusion.sum())
