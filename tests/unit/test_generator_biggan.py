@@ -1,12 +1,15 @@
 """BigGAN behind the protocol: against upstream's own forward pass, its statistics, its strictness."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
+from safetensors.torch import save_file
 
-from nonesuch.errors import GeneratorNotFound, InvalidValue
+from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch_worker.generators.biggan import BigGANGenerator, interpolate, load, save_biggan, seeded_biggan
 from nonesuch_worker.generators.biggan_folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS
 from nonesuch_worker.generators.load import load_generator
@@ -38,6 +41,18 @@ def folder(model: BigGAN, tmp_path: Path) -> Path:
 @pytest.fixture
 def z() -> torch.Tensor:
     return torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+
+
+def with_card(folder: Path, **said: object) -> None:
+    """Give a folder a card that fits it, but for what is said."""
+    card = {
+        "format": "nonesuch-biggan-1",
+        "family": "biggan",
+        "name": "carded",
+        "sha256": hashlib.sha256((folder / SAFE_WEIGHTS).read_bytes()).hexdigest(),
+        "architecture": json.loads((folder / "config.json").read_text()),
+    }
+    (folder / "card.json").write_text(json.dumps({**card, **said}))
 
 
 def upstream(model: BigGAN, z: torch.Tensor, truncation: float) -> torch.Tensor:
@@ -117,11 +132,6 @@ def test_is_differentiable_in_z_and_frozen(folder: Path, z: torch.Tensor) -> Non
     assert not any(p.requires_grad for p in generator._model.parameters())
 
 
-def test_safetensors_are_the_same_generator(model: BigGAN, folder: Path, z: torch.Tensor, tmp_path: Path) -> None:
-    safe = save_biggan(model, tmp_path / "safe", weights=SAFE_WEIGHTS).path
-    assert torch.equal(load_generator(str(safe))(z, LABELS), load_generator(str(folder))(z, LABELS))
-
-
 def test_describes_itself(folder: Path) -> None:
     info = load_generator(f"biggan:{folder}").info
     assert (info.id, info.family, info.image_shape, info.z_dim) == ("tiny-biggan", "biggan", (16, 16, 3), 8)
@@ -133,49 +143,94 @@ def test_describes_itself(folder: Path) -> None:
         load_generator(str(folder))
 
 
+def test_a_card_goes_before_what_the_folder_says(folder: Path, z: torch.Tensor) -> None:
+    with_card(folder, name="fauna", license="MIT", class_names=list("vwxyz"), max_sigma=1.25)
+    generator = load_generator(str(folder))
+    info = generator.info
+    assert (info.id, info.license, info.class_names, info.max_sigma) == ("fauna", "MIT", tuple("vwxyz"), 1.25)
+    (folder / "card.json").unlink()
+    assert load_generator(str(folder)).info.max_sigma == 2.0
+    assert torch.equal(load_generator(str(folder))(z, LABELS), generator(z, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"sha256": "0" * 64}, "model.safetensors has sha256 .*, but its card says 0000"),
+        ({"format": "something-else"}, "not a card of format nonesuch-biggan-1"),
+        ({"sha256": None}, "not a card of format nonesuch-biggan-1 with a sha256"),
+        ({"architecture": {"z_dim": 9}}, r"config\.json and the architecture on the card differ in .*z_dim"),
+    ],
+)
+def test_a_card_of_something_else_is_refused(folder: Path, said: dict[str, object], message: str) -> None:
+    with_card(folder, **said)
+    with pytest.raises(IntegrityError, match=message):
+        load_generator(str(folder))
+
+
+@pytest.mark.parametrize("max_sigma", [0, -1, float("nan"), "wide"])
+def test_a_max_sigma_that_cannot_be(folder: Path, max_sigma: object) -> None:
+    with_card(folder, max_sigma=max_sigma)
+    with pytest.raises(InvalidValue, match="max_sigma"):
+        load_generator(str(folder))
+
+
 def test_names_every_tensor_at_fault(model: BigGAN, folder: Path) -> None:
     tensors = dict(model.state_dict())
     del tensors["generator.bn.bias"]
     tensors["generator.spare"] = torch.zeros(1)
     tensors["generator.bn.weight"] = torch.zeros(3)
+    tensors["generator.bn.running_vars"] = tensors["generator.bn.running_vars"].half()
     tensors["embeddings.weight"] = torch.full((8, 5), torch.nan)
-    torch.save(tensors, folder / UPSTREAM_WEIGHTS)
-    with pytest.raises(InvalidValue) as refused:
+    save_file(tensors, folder / SAFE_WEIGHTS)
+    with pytest.raises(InvalidValue, match=r"model\.safetensors") as refused:
         load_generator(str(folder))
     for line in (
-        "missing: generator.bn.bias",
-        "extra: generator.spare",
-        "misshapen: generator.bn.weight is (3,), not (8,)",
-        "not finite: embeddings.weight",
+        "missing generator.bn.bias",
+        "extra generator.spare",
+        "generator.bn.weight is (3,), not (8,)",
+        "generator.bn.running_vars is torch.float16, not torch.float32",
+        "embeddings.weight has values that are not finite",
     ):
         assert line in str(refused.value)
 
 
-@pytest.mark.parametrize("weights", [SAFE_WEIGHTS, UPSTREAM_WEIGHTS])
-def test_refuses_a_damaged_file(model: BigGAN, tmp_path: Path, weights: str) -> None:
-    path = save_biggan(model, tmp_path / "broken", weights=weights).weights
+def test_refuses_a_damaged_file(folder: Path) -> None:
+    path = folder / SAFE_WEIGHTS
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InvalidValue, match="not a file of weights"):
-        load_generator(str(path.parent))
-
-
-def test_refuses_pickles_that_run_code(folder: Path) -> None:
-    torch.save({"embeddings.weight": print}, folder / UPSTREAM_WEIGHTS)
-    with pytest.raises(InvalidValue, match="not a file of weights"):
         load_generator(str(folder))
+
+
+def test_upstream_s_pickle_is_refused_with_the_command_that_converts_it(model: BigGAN, tmp_path: Path) -> None:
+    folder = save_biggan(model, tmp_path / "from upstream", weights=UPSTREAM_WEIGHTS).path
+    for source in (str(folder), f"biggan:{folder}", f"biggan:{folder},upstream_compatible"):
+        with pytest.raises(InvalidValue) as refused:
+            load_generator(source)
+        assert f"{folder / UPSTREAM_WEIGHTS} is a pickle from an unnamed source" in str(refused.value)
+        assert f"nonesuch generators add '{folder}' --source 'where it comes from'" in str(refused.value)
 
 
 def test_says_what_a_folder_lacks(folder: Path) -> None:
-    (folder / UPSTREAM_WEIGHTS).rename(folder / "elsewhere.bin")
-    with pytest.raises(GeneratorNotFound, match=UPSTREAM_WEIGHTS):
+    (folder / SAFE_WEIGHTS).rename(folder / "elsewhere.safetensors")
+    with pytest.raises(GeneratorNotFound, match=SAFE_WEIGHTS):
         load_generator(str(folder))
-    (folder / "elsewhere.bin").rename(folder / UPSTREAM_WEIGHTS)
+    (folder / "elsewhere.safetensors").rename(folder / SAFE_WEIGHTS)
     (folder / "config.json").unlink()
     with pytest.raises(GeneratorNotFound, match=r"config\.json"):
         load_generator(f"biggan:{folder}")
 
 
-@pytest.mark.parametrize(("text", "said"), [('{"width": 3}', "width"), ("[]", "dict"), ("{", "not JSON")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"width": 3}', "width"),
+        ("[]", "dict"),
+        ("{", "not JSON"),
+        ('{"layers": 3}', "cannot be built"),
+        ('{"layers": [[true, 16]]}', "cannot be built"),
+    ],
+)
 def test_refuses_a_configuration_that_is_none(folder: Path, text: str, said: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(InvalidValue, match=said):

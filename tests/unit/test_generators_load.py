@@ -1,16 +1,18 @@
 """Sources: how a generator is named, and what is said when it cannot be found. The family `compact` among them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nonesuch.errors import GeneratorNotFound, InvalidValue
+from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata import RealImages
 from nonesuch_worker.generators import load as sources
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
+from nonesuch_worker.generators.library import library, library_folder
 from nonesuch_worker.generators.load import families, load_generator, packaged
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
@@ -61,15 +63,51 @@ def test_a_packaged_generator_goes_by_its_name(folder: Path, monkeypatch: pytest
     assert load_generator("tiny").info == load_generator(f"compact:{folder}").info
 
 
+def test_a_name_is_a_packaged_generator_then_one_of_the_library_then_a_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(place: Path, description: str) -> Path:
+        shutil.copytree(folder, place / "tiny")
+        card = json.loads((folder / "card.json").read_text())
+        (place / "tiny" / "card.json").write_text(json.dumps({**card, "description": description}))
+        return place
+
+    monkeypatch.chdir(copy(tmp_path / "here", "a folder"))
+    monkeypatch.setenv("NONESUCH_LIBRARY", str(tmp_path / "library"))
+    assert load_generator("tiny").info.description == "a folder"
+    assert library() == []
+    copy(tmp_path / "library", "the library's")
+    assert library() == ["tiny"]
+    assert load_generator("tiny").info.description == "the library's"
+    assert load_generator("./tiny").info.description == "a folder"
+    monkeypatch.setattr(sources, "PACKAGED", copy(tmp_path / "packaged", "packaged"))
+    assert load_generator("tiny").info.description == "packaged"
+
+
+def test_where_the_library_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert library_folder({}) == Path("/home/ada/.local/share/nonesuch/generators")
+    assert library_folder({"XDG_DATA_HOME": "/data"}) == Path("/data/nonesuch/generators")
+    assert library_folder({"XDG_DATA_HOME": "data"}) == Path("/home/ada/.local/share/nonesuch/generators")
+    assert library_folder({"XDG_DATA_HOME": "/data", "NONESUCH_LIBRARY": "~/gans"}) == Path("/home/ada/gans")
+
+
 def test_every_packaged_generator_loads() -> None:
     for name in packaged():
         assert load_generator(name).info.real_information == "labelled"
 
 
-@pytest.mark.parametrize("source", ["nowhere", "gan:x", "/no/such/folder"])
-def test_says_what_there_is_when_a_source_is_unknown(source: str) -> None:
-    with pytest.raises(GeneratorNotFound, match=r"registered family \(analytic, biggan, compact"):
+@pytest.mark.parametrize("source", ["nowhere", "gan:x", "/no/such/folder", "../library/mine"])
+def test_says_what_there_is_when_a_source_is_unknown(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NONESUCH_LIBRARY", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "card.json").write_text("{}")
+    with pytest.raises(GeneratorNotFound) as refused:
         load_generator(source)
+    for place in ("(fashion-mnist", f"library {tmp_path} (mine)", "registered family (analytic, biggan, compact"):
+        assert place in str(refused.value)
 
 
 def test_a_folder_without_a_generator(tmp_path: Path) -> None:
@@ -77,10 +115,10 @@ def test_a_folder_without_a_generator(tmp_path: Path) -> None:
         load_generator(str(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"size": 3}'])
-def test_a_card_that_names_no_family(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ("[]", "'family', not a list"), ("{}", "'family'")])
+def test_a_card_that_names_no_family(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "card.json").write_text(text)
-    with pytest.raises(InvalidValue, match="family"):
+    with pytest.raises(IntegrityError, match=said):
         load_generator(str(tmp_path))
 
 
@@ -91,4 +129,17 @@ def test_an_incomplete_card_is_refused_by_field(folder: Path) -> None:
         load_generator(str(folder))
     (folder / "card.json").write_text(json.dumps({**card, "class_names": ["ant"]}))
     with pytest.raises(InvalidValue, match="1 classes"):
+        load_generator(str(folder))
+    (folder / "card.json").write_text(json.dumps({**card, "image_shape": [9, 8, 2]}))
+    with pytest.raises(InvalidValue, match=r"image_shape \[9, 8, 2\] and the network makes \[8, 8, 2\]"):
+        load_generator(str(folder))
+
+
+def test_a_card_may_say_how_far_sigma_goes(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    assert load_generator(str(folder)).info.max_sigma == 2.0
+    (folder / "card.json").write_text(json.dumps({**card, "max_sigma": 1.5}))
+    assert load_generator(str(folder)).info.max_sigma == 1.5
+    (folder / "card.json").write_text(json.dumps({**card, "max_sigma": 0}))
+    with pytest.raises(InvalidValue, match="must be above 0"):
         load_generator(str(folder))

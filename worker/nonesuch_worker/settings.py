@@ -15,7 +15,7 @@ class WorkerSettings(Frozen):
 
     redis: RedisSettings
     generators: tuple[str, ...] = ()
-    """Sources (`generators.load`): packaged names, folders, `family:argument`. Empty: everything packaged."""
+    """Sources (`generators.load`): names, folders, `family:argument`. Empty: everything packaged."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of one worker; None: the machine's cores divided among its workers."""
     micro_batch: int | None = Field(default=None, ge=1)

@@ -9,6 +9,7 @@ from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.errors import InvalidSnapshot, InvalidValue
 from nonesuch.snapshots import SnapshotHeader
+from nonesuch.tensors import faults
 
 
 def dump(model: nn.Module) -> bytes:
@@ -53,24 +54,9 @@ def load_on_generated(header: SnapshotHeader, payload: bytes, device: torch.devi
 
 
 def _check(given: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> None:
-    """Raises `InvalidSnapshot` that names the first tensors that do not fit."""
-    missing, extra = expected.keys() - given.keys(), given.keys() - expected.keys()
-    if missing or extra:
-        lacks = [f"lacks {_some(missing)}"] if missing else []
-        has = [f"has {_some(extra)} in excess"] if extra else []
-        raise InvalidSnapshot(f"{name} {' and '.join(lacks + has)}: it was dumped from another network")
-    for key, wanted in expected.items():
-        tensor = given[key]
-        if tensor.shape != wanted.shape or tensor.is_floating_point() != wanted.is_floating_point():
-            raise InvalidSnapshot(
-                f"{name}: tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}, "
-                f"the network has {wanted.dtype} {tuple(wanted.shape)}"
-            )
-        if not bool(torch.isfinite(tensor).all()):
-            raise InvalidSnapshot(f"{name}: tensor {key!r} is not finite: the training diverged")
-
-
-def _some(keys: set[str]) -> str:
-    """Up to three of the keys, for a message."""
-    first = ", ".join(repr(key) for key in sorted(keys)[:3])
-    return f"tensor {first}" if len(keys) == 1 else f"{len(keys)} tensors ({first}{', …' if len(keys) > 3 else ''})"
+    """Raises `InvalidSnapshot` that names the tensors that do not fit."""
+    if found := faults(given, expected, dtype="kind"):
+        raise InvalidSnapshot(
+            f"{name} does not fit its network: {'; '.join(found)}. "
+            "It was dumped from another network, or by a training that diverged"
+        )

@@ -7,7 +7,7 @@ import typer
 
 
 def calibrate(
-    generator: Annotated[str, typer.Option(help="A packaged name, a folder, or family:argument.")],
+    generator: Annotated[str, typer.Option(help="A name (`nonesuch generators list`), a folder, or family:argument.")],
     classifier: Annotated[Path, typer.Option(help="The classifier to mine: its file, or the folder of a run.")],
     teacher: Annotated[Path, typer.Option(help="An independent classifier that says what images show.")],
     target: Annotated[float, typer.Option(help="The mean top probability to come down to.")] = 0.6,

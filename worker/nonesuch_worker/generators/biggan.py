@@ -6,7 +6,7 @@ What differs from calling upstream:
   the weights when it interpolates between two rows. `InterpolatedNorm` does not. With `upstream_compatible` nothing is
   replaced and the images are upstream's to the bit.
 - Labels are indices; upstream multiplies one-hot rows with the embedding, which selects the same numbers.
-- Loading is strict, from a local folder (`biggan_folder`), without a download and without unpickling objects.
+- Loading is strict, from a local folder (`biggan_folder`), without a download and without a pickle.
 
 This is the plain, correct form; biggan-deep-128 makes 4 images a second on two cores.
 """
@@ -23,6 +23,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.biggan_folder import BigGANFolder, save_biggan
 from nonesuch_worker.generators.biggan_seeded import seeded_biggan
+from nonesuch_worker.generators.library import find
 
 __all__ = [
     "BigGANGenerator",
@@ -106,14 +107,16 @@ def interpolate_norms(model: BigGAN) -> None:
 def load(argument: str, device: torch.device) -> Generator:
     """The loader of `biggan:FOLDER`, and of `biggan:FOLDER,upstream_compatible` for upstream's images to the bit.
 
+    FOLDER may be the name of a generator in the library.
+
     Raises:
         GeneratorNotFound: the folder lacks the configuration or the weights.
-        InvalidValue: a file of it cannot be used; for weights, each tensor at fault is named.
+        IntegrityError: it has a card, which is of other weights or of another configuration.
+        InvalidValue: a file of it cannot be used: for weights, each tensor at fault is named; for upstream's pickle,
+            the command that converts it.
     """
-    path, _, option = argument.partition(",")
+    path, _, option = (argument, "", "") if Path(argument).is_dir() else argument.partition(",")
     if option not in ("", COMPATIBLE):
         raise InvalidValue(f"biggan has no option {option!r}: it has {COMPATIBLE!r}")
-    folder = BigGANFolder(Path(path))
-    model = folder.model()
-    info = folder.info(model.config, id_suffix="-upstream" if option else "")
+    model, info = BigGANFolder(find(path) or Path(path)).load(id_suffix="-upstream" if option else "")
     return BigGANGenerator(model, info, device, upstream_compatible=bool(option))

@@ -3,155 +3,186 @@
 Its files:
 
     config.json           upstream's
-    model.safetensors     the weights, or else
-    pytorch_model.bin     the weights as upstream stores them
-    card.json             optional: `class_names`, `license`
-    class_names.json      optional: a list
+    model.safetensors     the weights
+    card.json             optional, as `nonesuch_worker.generators.card` describes; `nonesuch generators add` writes one
+    class_names.json      optional, for a folder without a card: a list
+
+Upstream's own `pytorch_model.bin` is a pickle, which may hold more than tensors, and nothing in it says who made it.
+It is not loaded: `nonesuch generators add` converts it once, and keeps what it was told about the source.
 """
 
 import hashlib
 import json
-import pickle
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
-from nonesuch.config import explain
-from nonesuch.errors import GeneratorNotFound, InvalidValue
+from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.files import replacing
+from nonesuch.tensors import faults
+from nonesuch_worker.generators.card import CARD, check_sha256, info_of, read_card
 
+FORMAT = "nonesuch-biggan-1"
 CONFIG = "config.json"
 SAFE_WEIGHTS = "model.safetensors"
 UPSTREAM_WEIGHTS = "pytorch_model.bin"
-CARD = "card.json"
 CLASS_NAMES = "class_names.json"
-MAX_SIGMA = 2.0
-"""As far as Ravuri & Vinyals (2019) went with their truncation; 1.5 was the best to train on."""
 
 
 @dataclass(frozen=True)
 class BigGANFolder:
-    """A folder with `config.json` and weights."""
+    """A folder with `config.json` and `model.safetensors`."""
 
     path: Path
 
     @property
     def weights(self) -> Path:
-        """`model.safetensors`, or else `pytorch_model.bin`. Raises `GeneratorNotFound`."""
-        for name in (SAFE_WEIGHTS, UPSTREAM_WEIGHTS):
-            if (self.path / name).is_file():
-                return self.path / name
+        """`model.safetensors`. Raises `GeneratorNotFound`, and `InvalidValue` when there is upstream's pickle alone."""
+        if (self.path / SAFE_WEIGHTS).is_file():
+            return self.path / SAFE_WEIGHTS
+        if (self.path / UPSTREAM_WEIGHTS).is_file():
+            raise InvalidValue(
+                f"{self.path / UPSTREAM_WEIGHTS} is a pickle from an unnamed source, and is not loaded. Convert it "
+                "once, say where it comes from, and load it by its name from then on:\n"
+                f"  nonesuch generators add {shlex.quote(str(self.path))} --source 'where it comes from'"
+            )
         raise GeneratorNotFound(
-            f"{str(self.path)!r} holds no BigGAN weights: put {SAFE_WEIGHTS} or upstream's {UPSTREAM_WEIGHTS} there"
+            f"{str(self.path)!r} holds no BigGAN weights: there is neither {SAFE_WEIGHTS} nor upstream's "
+            f"{UPSTREAM_WEIGHTS}, which `nonesuch generators add` converts"
         )
 
-    def model(self) -> BigGAN:
-        """Upstream's model with these weights, float32 on the CPU, in eval mode.
+    def load(self, *, id_suffix: str = "") -> tuple[BigGAN, GeneratorInfo]:
+        """Upstream's model with these weights (float32 on the CPU, in eval mode), and what the catalogue says.
+
+        The id is the card's name, or else the folder's.
 
         Raises:
             GeneratorNotFound: the configuration or the weights are not there.
-            InvalidValue: a file is damaged, or tensors are missing, extra, misshapen or not finite; each is named.
+            IntegrityError: the card is not one, or the weights do not have its sha256, or the configuration is another.
+            InvalidValue: a file is damaged, or tensors are missing, extra, misshapen, of another dtype or not finite;
+                each is named.
         """
         weights = self.weights
-        model = BigGAN(self._config())
-        tensors = _read(weights)
-        if faults := _faults(tensors, model.state_dict()):
-            raise InvalidValue(f"{weights} does not fit its {CONFIG}:\n  " + "\n  ".join(faults))
-        model.load_state_dict(tensors)
-        return model.eval()
+        config = self.config()
+        card = self._card(config)
+        data = weights.read_bytes()
+        if card is None:
+            digest = hashlib.sha256(data).hexdigest()
+            card = {"class_names": self._json(CLASS_NAMES, list)}
+        else:
+            digest = check_sha256(weights, data, card)
+        model = build(config, str(self.path / CONFIG))
+        info = self._info(model, card, digest, id_suffix)
+        load_strictly(model, _parsed(data, weights), str(weights))
+        return model, info
 
-    def info(self, config: BigGANConfig, *, id_suffix: str = "") -> GeneratorInfo:
-        """What the catalogue says; the id is the folder's name. Raises `InvalidValue` if that or a file will not do."""
-        side = config.output_dim
-        card = self._json(CARD, dict) or {}
-        names = card.get("class_names") or self._json(CLASS_NAMES, list)
-        if names is None:
-            names = [f"class {k}" for k in range(config.num_classes)]
-        if len(names) != config.num_classes:
-            raise InvalidValue(
-                f"{self.path} names {len(names)} classes and its {CONFIG} has {config.num_classes}: make them equal"
-            )
-        try:
-            return GeneratorInfo(
-                id=self.path.resolve().name + id_suffix,
-                family="biggan",
-                sha256=_sha256(self.weights),
-                image_shape=(side, side, 3),
-                class_names=tuple(names),
-                z_dim=config.z_dim,
-                max_sigma=MAX_SIGMA,
-                license=card.get("license", "unknown"),
-                real_information="labelled",
-                description=f"BigGAN-deep {side} px, {config.num_classes} classes",
-            )
-        except ValidationError as error:
-            raise InvalidValue(explain(error, f"the generator in {str(self.path)!r}")) from None
-
-    def _config(self) -> BigGANConfig:
+    def config(self) -> BigGANConfig:
+        """Upstream's configuration. Raises `GeneratorNotFound`, `InvalidValue`."""
         values = self._json(CONFIG, dict)
         if values is None:
             raise GeneratorNotFound(f"{str(self.path)!r} holds no BigGAN: there is no {CONFIG}")
-        known = vars(BigGANConfig()).keys()
-        if unknown := values.keys() - known:
-            raise InvalidValue(f"{self.path / CONFIG} has unknown {sorted(unknown)}; known are {sorted(known)}")
-        return BigGANConfig(**values)
+        return config_of(values, str(self.path / CONFIG))
+
+    def _card(self, config: BigGANConfig) -> dict[str, Any] | None:
+        if not (self.path / CARD).is_file():
+            return None
+        card = read_card(self.path)
+        if card.get("format") != FORMAT or not isinstance(card.get("sha256"), str):
+            raise IntegrityError(
+                f"{self.path / CARD} is not a card of format {FORMAT} with a sha256: remove it, and let "
+                "`nonesuch generators add` write one"
+            )
+        architecture = card.get("architecture")
+        said = json.loads(config.to_json_string())
+        if architecture != said:
+            known = architecture if isinstance(architecture, dict) else {}
+            other = sorted(key for key in said.keys() | known.keys() if said.get(key) != known.get(key))
+            raise IntegrityError(
+                f"{self.path / CONFIG} and the architecture on the card differ in {', '.join(other)}: "
+                "one of the two was changed or belongs to another generator, copy both again"
+            )
+        return card
+
+    def _info(self, model: BigGAN, card: dict[str, Any], sha256: str, id_suffix: str) -> GeneratorInfo:
+        config = model.config
+        side = config.output_dim
+        info = info_of(
+            card,
+            f"the generator in {str(self.path)!r}",
+            family="biggan",
+            sha256=sha256,
+            image_shape=(side, side, 3),
+            classes=config.num_classes,
+            z_dim=config.z_dim,
+            id=self.path.resolve().name,
+            class_names=tuple(f"class {k}" for k in range(config.num_classes)),
+            real_information="labelled",
+            description=f"BigGAN-deep {side} px, {config.num_classes} classes",
+        )
+        return info.model_copy(update={"id": info.id + id_suffix})
 
     def _json(self, name: str, kind: type) -> Any:
         """The contents of a file of the folder, a dict or a list; None if there is no such file."""
-        try:
-            value = json.loads((self.path / name).read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise InvalidValue(f"{self.path / name} is not JSON: {error}") from None
-        if not isinstance(value, kind):
-            raise InvalidValue(f"{self.path / name} must be a JSON {kind.__name__}, not {type(value).__name__}")
-        return value
+        return read_json(self.path / name, kind) if (self.path / name).is_file() else None
 
 
-def save_biggan(model: BigGAN, folder: Path, *, weights: str = UPSTREAM_WEIGHTS) -> BigGANFolder:
-    """Write a model as upstream stores it, or as safetensors if `weights` is `SAFE_WEIGHTS`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if weights == SAFE_WEIGHTS:
-        save_file(tensors, folder / weights)
-    else:
-        torch.save(tensors, folder / weights)
+def read_json(path: Path, kind: type) -> Any:
+    """What a file holds, a dict or a list. Raises `InvalidValue`."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InvalidValue(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, kind):
+        raise InvalidValue(f"{path} must be a JSON {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def config_of(values: dict[str, Any], what: str) -> BigGANConfig:
+    """Upstream's configuration from its JSON. Raises `InvalidValue` for a field that upstream does not know."""
+    known = vars(BigGANConfig()).keys()
+    if unknown := values.keys() - known:
+        raise InvalidValue(f"{what} has unknown {sorted(unknown)}; known are {sorted(known)}")
+    return BigGANConfig(**values)
+
+
+def build(config: BigGANConfig, what: str) -> BigGAN:
+    """Upstream's network, in eval mode. Leaves torch's random numbers alone. Raises `InvalidValue`."""
+    try:
+        with torch.random.fork_rng(devices=()):
+            return BigGAN(config).eval()
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        raise InvalidValue(f"{what} describes a network that cannot be built: {error!r}") from error
+
+
+def load_strictly(model: BigGAN, tensors: dict[str, Tensor], what: str) -> None:
+    """Load every tensor into its place. Raises `InvalidValue` that names those that do not fit."""
+    if found := faults(tensors, model.state_dict()):
+        raise InvalidValue(f"{what} does not fit its {CONFIG}:\n  " + "\n  ".join(found))
+    model.load_state_dict(tensors)
+
+
+def save_biggan(model: BigGAN, folder: Path, *, weights: str = SAFE_WEIGHTS) -> BigGANFolder:
+    """Write a model without a card: as safetensors, or as upstream does if `weights` is `UPSTREAM_WEIGHTS`."""
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+    with replacing(folder / weights) as temporary:
+        if weights == SAFE_WEIGHTS:
+            save_file(tensors, temporary)
+        else:
+            torch.save(tensors, temporary)
     (folder / CONFIG).write_text(model.config.to_json_string(), encoding="utf-8")
     return BigGANFolder(folder)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _parsed(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        return load(data)
+    except SafetensorError as error:
         raise InvalidValue(f"{path} is not a file of weights: {error}. Is it complete? Copy it again") from error
-    if not isinstance(tensors, dict):
-        raise InvalidValue(f"{path} holds a {type(tensors).__name__} where a state dictionary is wanted")
-    return tensors
-
-
-def _faults(given: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
-    """What keeps some tensors from being loaded: one line for each."""
-    faults = [f"missing: {name}" for name in wanted.keys() - given.keys()]
-    faults += [f"extra: {name}" for name in given.keys() - wanted.keys()]
-    for name in given.keys() & wanted.keys():
-        if given[name].shape != wanted[name].shape:
-            faults.append(f"misshapen: {name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}")
-        elif not torch.isfinite(given[name]).all():
-            faults.append(f"not finite: {name}")
-    return sorted(faults)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,14 +6,10 @@ import torch
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
-from nonesuch.config import validated
-from nonesuch.errors import InvalidValue
 from nonesuch_worker.generators.base import Generator
+from nonesuch_worker.generators.card import info_of
 from nonesuch_worker.generators.compact import CompactGenerator
 from nonesuch_worker.generators.compact_folder import load_compact
-
-MAX_SIGMA = 2.0
-"""It was trained at σ = 1. Images of a wider latent are more varied and worse; beyond 2 they are no longer images."""
 
 
 class EmbeddedGenerator:
@@ -36,22 +32,13 @@ def load(argument: str, device: torch.device) -> Generator:
     """The loader of `compact:FOLDER`. Raises what `load_compact` raises, and `InvalidValue` for an incomplete card."""
     network, card = load_compact(Path(argument))
     side = network.config.image_size
-    described = {
-        "id": card.get("name"),
-        "family": "compact",
-        "sha256": card["sha256"],
-        "image_shape": (side, side, network.config.channels),
-        "class_names": card.get("class_names"),
-        "z_dim": network.config.z_dim,
-        "max_sigma": MAX_SIGMA,
-        "license": card.get("license", "unknown"),
-        "real_information": card.get("real_information"),
-        "description": card.get("description", ""),
-    }
-    info = validated(GeneratorInfo, described, f"the card in {argument!r}")
-    if len(info.class_names) != network.config.classes:
-        raise InvalidValue(
-            f"the card in {argument!r} names {len(info.class_names)} classes and the network has "
-            f"{network.config.classes}: make them equal"
-        )
+    info = info_of(
+        card,
+        f"the card in {argument!r}",
+        family="compact",
+        sha256=card["sha256"],
+        image_shape=(side, side, network.config.channels),
+        classes=network.config.classes,
+        z_dim=network.config.z_dim,
+    )
     return EmbeddedGenerator(network, info, device)

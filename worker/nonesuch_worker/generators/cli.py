@@ -1,0 +1,119 @@
+"""`nonesuch generators`: what generators there are, whether they are whole, and how another one is added."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+generators = typer.Typer(help="List, show, verify and add generators.")
+
+NAMED = "The name of a packaged generator or of one in the library, or a folder."
+
+
+@generators.command("list")
+def list_() -> None:
+    """List the packaged generators and those in the library, as their cards describe them."""
+    from nonesuch_worker.generators.library import library_folder
+    from nonesuch_worker.generators.listing import everything, table
+
+    console = _console()
+    console.print(table(everything()))
+    console.print(f"library: {library_folder()}", markup=False, soft_wrap=True)
+
+
+@generators.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help=NAMED)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Show what a generator's card says: facts, classes, recipe, metrics."""
+    from nonesuch_worker.generators.listing import curve, description, named
+
+    found = named(name)
+    if as_json:
+        document = {"folder": str(found.folder), "bytes": found.size, "card": found.card}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    console = _console()
+    for line in description(found):
+        console.print(line, markup=False, soft_wrap=True)
+    if (points := curve(found)) is not None:
+        console.print(points)
+
+
+@generators.command("verify")
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FOLDER]...", help=f"{NAMED} All if none.")] = None,
+) -> None:
+    """Load generators strictly and have each mint two images twice. Exit code 1 if one of them fails."""
+    from nonesuch_worker.generators.listing import everything
+    from nonesuch_worker.generators.verifying import verify as check
+
+    console = _console()
+    failed = 0
+    for source in names or [listed.name for listed in everything()]:
+        verdict = check(source)
+        if verdict.info is None:
+            failed += 1
+            console.print(f"[red]FAIL[/] {_plain(source)}: {_plain(verdict.fault)}", soft_wrap=True)
+            continue
+        shape = "×".join(map(str, verdict.info.image_shape))
+        sha256 = f"sha256 {verdict.info.sha256[:12]}…" if verdict.carded else "no card to compare its sha256 with"
+        facts = f"{shape}, {len(verdict.info.class_names)} classes, {sha256}, two images minted twice are the same"
+        console.print(f"[green]ok  [/] {_plain(source)}: {_plain(facts)}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@generators.command("add")
+def add(
+    path: Annotated[Path, typer.Argument(metavar="FOLDER|FILE", help="A generator's folder, or upstream's weights.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; as on its card, or as its folder.")] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Of the weights.")] = None,
+    class_names: Annotated[Path | None, typer.Option(help="A JSON list with the name of each class.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the weights come from; needed for a pickle.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the file of weights must have.")] = None,
+) -> None:
+    """Verify a generator and put it into the library; from then on it is loaded by its name.
+
+    FOLDER has a card.json with safetensors; or the config.json and pytorch_model.bin of pytorch-pretrained-biggan,
+    which are converted to safetensors and compared with what upstream itself makes of them.
+    """
+    from nonesuch.config import validated
+    from nonesuch.progress import progress
+    from nonesuch_worker.generators.adding import Said, add_generator
+    from nonesuch_worker.generators.biggan_folder import read_json
+    from nonesuch_worker.generators.upstream import TRUNCATIONS
+
+    given = {"name": name, "license": license_, "source": source, "sha256": sha256}
+    if class_names is not None:
+        given["class_names"] = read_json(class_names, list)
+    said = validated(Said, given, "what is said about the generator")
+    with progress(Console(stderr=True, highlight=False), "compared with upstream", len(TRUNCATIONS)) as advance:
+        added = add_generator(path, said, advance)
+    console = _console()
+    info = added.info
+    shape = "×".join(map(str, info.image_shape))
+    lines = [f"added {info.id} ({info.family}, {shape}, {len(info.class_names)} classes) to {added.folder}"]
+    if (agreement := added.agreement) is not None:
+        truncations = ", ".join(f"{t:g}" for t in agreement.truncations)
+        differences = ", ".join(f"{d:.1g}" for d in agreement.interpolated)
+        lines += [
+            f"upstream's images to the bit with upstream_compatible: largest difference 0 at truncations {truncations}",
+            f"without, its statistics interpolated: {differences} (at 0.14 upstream reads a neighbouring row)",
+        ]
+    if info.license == "unknown":
+        lines.append("its licence is unknown: say it with --license when you add it")
+    lines.append(f"use it: nonesuch up --generator {info.id}")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,76 @@
+"""The library: the folder of the generators that a user has added to those that ship with the package.
+
+It is `$NONESUCH_LIBRARY`, or else `$XDG_DATA_HOME/nonesuch/generators`, or else `~/.local/share/nonesuch/generators`.
+Each generator has a folder in it, whose name is the generator's (`nonesuch_worker.generators.card`). Folders whose name
+starts with a dot are not looked at: a generator that is being added has one until it is whole.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from nonesuch.errors import InvalidValue
+from nonesuch.files import locked
+from nonesuch_worker.generators.card import CARD
+
+VARIABLE = "NONESUCH_LIBRARY"
+
+
+def library_folder(env: Mapping[str, str] = os.environ) -> Path:
+    """Where the library is; it need not exist."""
+    if given := env.get(VARIABLE):
+        return Path(given).expanduser()
+    data = Path(env.get("XDG_DATA_HOME") or "")
+    if not data.is_absolute():  # not set; the XDG specification has relative paths ignored
+        data = Path.home() / ".local" / "share"
+    return data / "nonesuch" / "generators"
+
+
+def library() -> list[str]:
+    """The names of the generators in the library."""
+    cards = library_folder().glob(f"*/{CARD}")
+    return sorted(card.parent.name for card in cards if not card.parent.name.startswith("."))
+
+
+def find(name: str) -> Path | None:
+    """The folder of a generator of the library, or None."""
+    return library_folder() / name if name in library() else None
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A new folder to fill; at the end it becomes `folder` in one step, or is removed after an error.
+
+    What an earlier call left behind when its process was killed is removed first.
+
+    Raises:
+        InvalidValue: `folder` is there at the end, another process is filling it now, or its parent is not writable.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(temporary))  # the lock ends with the process, whatever ends it
+        except InvalidValue:
+            raise InvalidValue(f"another process is filling {temporary}: wait for it") from None
+        except OSError as error:
+            raise InvalidValue(f"{folder} cannot be written: {error}. Choose another place") from error
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        for left in temporary.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        yield temporary
+        _sync(temporary)
+        if folder.exists():  # an empty folder would be replaced without a word
+            raise InvalidValue(f"{folder} is there already: choose another name, or remove it")
+        temporary.rename(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold what was written."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
