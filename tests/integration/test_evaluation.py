@@ -18,9 +18,11 @@ from nonesuch.private_redis import PrivateRedis
 from nonesuch_trainer.config import Augment, Real
 from nonesuch_trainer.evaluate import Judge
 from nonesuch_trainer.loop import train
-from nonesuch_trainer.metrics.evaluation import EvaluationPlan, Findings, Yardstick, evaluate
+from nonesuch_trainer.metrics.evaluation import Findings, evaluate
 from nonesuch_trainer.metrics.learnability import learn_and_judge
+from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, write_report
+from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
 from nonesuch_trainer.real import RealSource
 from nonesuch_trainer.stopping import Stopped
 
@@ -81,8 +83,9 @@ def test_real_images_passed_off_as_generated_get_their_twins_score(findings: Fin
     plan = findings.plan
     passed_off = RealSource(plan.twin(0)).images
     relabelled = replace(passed_off, seeds=passed_off.seeds + 1)  # where they say they come from does not matter
-    again = findings.yardstick.learn(relabelled, 0)
-    assert np.array_equal(again.confusion, findings.twins[0].real.confusion)
+    twins = Learning(plan, findings.facts, threading.Event()).twins(relabelled, 0)
+    assert np.array_equal(twins.minted.confusion, findings.twins[0].real.confusion)
+    assert twins.gap == 0
 
 
 def test_learning_is_what_a_run_does(real: Path, tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_worse_images_are_found_worse(findings: Findings) -> None:
     """Half of every image is covered: further away, less diverse, and little can be learned from them."""
     images = findings.images.images.copy()
     images[:, :, 10:] = 0
-    worse = findings.yardstick.measure(replace(findings.images, images=images))
+    worse = Yardstick(findings.plan, findings.facts).measure(replace(findings.images, images=images))
     assert worse.fid > 5 * findings.generated.fid and worse.kid > findings.generated.kid
     assert worse.coverage < findings.generated.coverage
 
@@ -124,7 +127,7 @@ def test_report(findings: Findings, tmp_path: Path) -> None:
 def test_without_learning(plan: EvaluationPlan, redis: str, findings: Findings, tmp_path: Path) -> None:
     quick = plan.model_copy(update={"epochs": 0})
     with Link(RedisSettings(url=redis)) as link, working(redis):
-        found = evaluate(quick, link, yardstick=findings.yardstick)
+        found = evaluate(quick, link)
     assert found.twins == () and found.generated == findings.generated
     assert "gap" not in document(found)
     assert {path.name for path in write_report(found, tmp_path)} >= {"per-class.png", "resolution.png"}
@@ -148,7 +151,7 @@ def test_unknown_generator(plan: EvaluationPlan, redis: str) -> None:
 def test_other_images_than_the_feature_networks(plan: EvaluationPlan, findings: Findings) -> None:
     facts = replace(findings.facts, image_shape=(32, 32, 3))
     with pytest.raises(InvalidValue, match=r"sees \(28, 28, 1\).*has \(32, 32, 3\)"):
-        Yardstick(plan, facts, threading.Event())
+        Yardstick(plan, facts)
 
 
 def test_asked_to_stop(plan: EvaluationPlan, findings: Findings, redis: str) -> None:

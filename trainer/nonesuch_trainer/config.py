@@ -67,6 +67,8 @@ class Evaluate(Frozen):
     Images of another size are fitted to the generator's."""
     folder: Path | None = None
     """Of Fashion-MNIST's files; None is where they are found."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
     split: Split = "test"
     every: int = Field(default=1, ge=1)
     """In epochs; the last epoch is judged in any case."""

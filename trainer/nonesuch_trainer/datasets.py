@@ -193,6 +193,8 @@ class Real(Frozen):
     """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`nonesuch.labelled.read_labelled`)."""
     folder: Path | None = None
     """Of Fashion-MNIST's files; None is where they are found."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
     split: Literal["train"] = "train"
     size: int = Field(default=4000, ge=2)
 

@@ -62,7 +62,13 @@ class Judge:
             DataNotFound, IntegrityError: what `read_labelled` raises.
             InvalidValue: they have other classes than the images that are learned from.
         """
-        real = read_labelled(config.data, config.split, image_shape=facts.image_shape, folder=config.folder)
+        real = read_labelled(
+            config.data,
+            config.split,
+            image_shape=facts.image_shape,
+            validation_per_class=config.validation_per_class,
+            folder=config.folder,
+        )
         if real.class_names != facts.class_names:
             raise InvalidValue(
                 f"{real.name}, of {', '.join(real.class_names[:3])}, …, cannot judge what learns from "

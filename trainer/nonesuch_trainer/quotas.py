@@ -43,7 +43,7 @@ class ClassErrors:
 
     def __init__(self, config: TrainConfig, facts: Facts, device: torch.device) -> None:
         assert config.quotas is not None
-        source = Evaluate(data=config.evaluate.data, folder=config.evaluate.folder, split=config.quotas.split)
+        source: Evaluate = config.evaluate.model_copy(update={"split": config.quotas.split})
         self._judge = Judge.load(source, facts, device)
         self.use = Use(by="class quotas", information="labelled", what=self._judge.name)
         """For the run's ledger."""

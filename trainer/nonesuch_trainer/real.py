@@ -43,8 +43,13 @@ class RealSource:
     def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int] | None = None) -> None:
         """`image_shape` (H, W, C) is what they are fitted to; None leaves them as they are."""
         assert isinstance(config.dataset, Real)
+        dataset = config.dataset
         real = read_labelled(
-            config.dataset.data, config.dataset.split, image_shape=image_shape, folder=config.dataset.folder
+            dataset.data,
+            dataset.split,
+            image_shape=image_shape,
+            validation_per_class=dataset.validation_per_class,
+            folder=dataset.folder,
         )
         rows = balanced_rows(real.labels, config.dataset.size, numpy_rng(config.seed, "subset"))
         self.images = LabelledImages(

@@ -41,7 +41,8 @@ def evaluate(
     from nonesuch.config import validated
     from nonesuch.link import Link
     from nonesuch.local import LocalService
-    from nonesuch_trainer.metrics import evaluation
+    from nonesuch_trainer.metrics.evaluation import evaluate as run
+    from nonesuch_trainer.metrics.plan import EvaluationPlan
     from nonesuch_trainer.metrics.report import write_report
 
     bar = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,15 +50,15 @@ def evaluate(
         "sigma": sigma, "truncation": truncation, "size": size, "epochs": epochs, "seeds": seeds, "seed": seed,
         "split": split, "features": features, "real": real, "data": data,
     }  # fmt: skip
-    validated(evaluation.EvaluationPlan, {**given, "generators": ("any",)}, "the options")
+    validated(EvaluationPlan, {**given, "generators": ("any",)}, "the options")
     logs = Path("runs/evaluate/logs")
     with (
         LocalService(logs=logs, port=None, generators=tuple(generator), private=True, on_step=bar.print) as service,
         Link(service.redis) as link,
     ):
         ids = tuple(link.run(read_catalog(link.keys)).generators)
-        plan = validated(evaluation.EvaluationPlan, {**given, "generators": ids}, "the options")
-        findings = evaluation.evaluate(plan, link, say=bar.print)
+        plan = validated(EvaluationPlan, {**given, "generators": ids}, "the options")
+        findings = run(plan, link, say=bar.print)
     files = write_report(findings, out or Path("runs/evaluate") / "+".join(ids))
     _print(findings, Console(highlight=False, soft_wrap=True))
     typer.echo(f"written: {files[0]}, and {len(files) - 1} pictures beside it")

@@ -71,12 +71,16 @@ class ClassifierFeatures:
 
     def check(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...], what: str) -> None:
         """Raises `InvalidValue` unless `what` has images of this network's shape and classes."""
-        header = self.header
-        if image_shape != header.image_shape or header.class_names not in ((), class_names):
+        if not self.knows(image_shape, class_names):
+            header = self.header
             raise InvalidValue(
                 f"the feature network sees {header.image_shape} of {', '.join(header.class_names[:3])}, …, and {what} "
                 f"has {image_shape} of {', '.join(class_names[:3])}, …: name a classifier of such images by --features"
             )
+
+    def knows(self, image_shape: tuple[int, int, int], class_names: tuple[str, ...]) -> bool:
+        """Whether it has learned from images of this shape and these classes."""
+        return image_shape == self.header.image_shape and self.header.class_names in ((), class_names)
 
     def unseen(self, real: RealImages) -> NDArray[np.int64]:
         """The rows, ascending, of Fashion-MNIST's training split that the shipped network has not learned from. Of

@@ -9,7 +9,8 @@ Legend: N images of each export, K classes.
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ from nonesuch.errors import GeneratorNotFound
 from nonesuch.files import replacing, write_atomically
 from nonesuch.link import Link
 from nonesuch.local import LocalService
-from nonesuch_trainer.metrics.evaluation import EvaluationPlan, Findings, Yardstick, evaluate
+from nonesuch_trainer.metrics.evaluation import mint
+from nonesuch_trainer.metrics.features import ClassifierFeatures
+from nonesuch_trainer.metrics.plan import EvaluationPlan
+from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
+from nonesuch_trainer.resident import LabelledImages
+from nonesuch_trainer.source import Facts
 
 CARD = "card.json"
 RANKING = "ranking.json"
@@ -39,59 +45,88 @@ def rank(exports: Path, say: Say = print) -> Path:
 
     Raises:
         GeneratorNotFound: there is no export in the folder.
-        DataNotFound, InvalidValue: what `evaluate` raises, for images that the feature network does not know.
+        DataNotFound, InvalidValue: the real images that they were trained on are not there any more.
     """
     folders = sorted((card.parent for card in exports.glob(f"*/{CARD}")), key=lambda folder: int(folder.name))
     if not folders:
         raise GeneratorNotFound(f"{exports} holds no exports: name the folder `exports` of a pretraining run")
+    cards = {folder: json.loads((folder / CARD).read_bytes()) for folder in folders}
     known = _known(exports / RANKING)
-    rows: list[dict[str, Any]] = []
-    yardstick: Yardstick | None = None
-    with tempfile.TemporaryDirectory(prefix="nonesuch-ranking-") as scratch:
-        for folder in folders:
-            card = json.loads((folder / CARD).read_bytes())
-            row = known.get(card["sha256"])
-            if row is None:
-                found = _evaluated(folder, card, Path(scratch), yardstick)
-                yardstick = found.yardstick
-                row = _row(found, card)
-            rows.append(row)
-            say(f"{folder.name}: accuracy {row['accuracy']} %, FID {row['fid']}, recall {row['recall']}")
-            _into_card(folder, card, rows)
-    best = max(rows, key=lambda row: (row["accuracy"], -row["fid"]))
+    new = {folder: card for folder, card in cards.items() if card["sha256"] not in known}
+    known |= {row["sha256"]: row for row in _judged(new, say)}
+    rows = [known[card["sha256"]] for card in cards.values()]
+    for done, (folder, card) in enumerate(cards.items(), start=1):
+        _into_card(folder, card, rows[:done])
+    best = max(rows, key=lambda row: (row["accuracy"], -row.get("fid", 0.0)))
     ranking = {"best": best["iteration"], "size": SIZE, "epochs": EPOCHS, "split": "validation", "rows": rows}
     write_atomically(exports / RANKING, (json.dumps(ranking, indent=2) + "\n").encode())
     _save_curves(exports / "ranking.png", rows)
     return exports / str(best["iteration"])
 
 
-def _evaluated(folder: Path, card: dict[str, Any], scratch: Path, yardstick: Yardstick | None) -> Findings:
-    """Evaluate an export. It is served under a name of its own: all exports of a run are called the same."""
-    staged = scratch / folder.name
-    shutil.copytree(folder, staged)
-    name = f"export-{folder.name}"
-    write_atomically(staged / CARD, json.dumps(card | {"name": name}).encode())
-    with (
-        LocalService(logs=scratch / "logs", port=None, generators=(str(staged),), private=True) as service,
-        Link(service.redis) as link,
-    ):
-        return evaluate(EvaluationPlan(generators=(name,), size=SIZE, epochs=EPOCHS), link, yardstick=yardstick)
+def _judged(cards: Mapping[Path, dict[str, Any]], say: Say) -> Iterator[dict[str, Any]]:
+    """What each export is worth. They are served under names of their own: all exports of a run are called the same."""
+    if not cards:
+        return
+    with tempfile.TemporaryDirectory(prefix="nonesuch-ranking-") as scratch:
+        staged = [_staged(folder, card, Path(scratch) / f"export-{folder.name}") for folder, card in cards.items()]
+        logs, sources = Path(scratch) / "logs", tuple(map(str, staged))
+        with LocalService(logs=logs, port=None, generators=sources, private=True) as at, Link(at.redis) as link:
+            ruler: tuple[Learning, Yardstick | None] | None = None
+            for folder, card in zip(staged, cards.values(), strict=True):
+                plan = _plan(folder.name, card)
+                images, facts = mint(plan.config(plan.seed), link, threading.Event(), say)
+                learning, yardstick = ruler = ruler or (
+                    Learning(plan, facts, threading.Event()),
+                    _yardstick(plan, facts),
+                )
+                twins = learning.twins(images, plan.seed)
+                row = {
+                    "iteration": int(card["iterations"]),
+                    "sha256": card["sha256"],
+                    "accuracy": round(100 * twins.minted.accuracy, 2),
+                    "real_accuracy": round(100 * twins.real.accuracy, 2),
+                    **(_distances(yardstick, images) if yardstick else {}),
+                }
+                say(f"{folder.name}: accuracy {row['accuracy']} %, FID {row.get('fid', 'not measured')}")
+                yield row
 
 
-def _row(found: Findings, card: dict[str, Any]) -> dict[str, Any]:
-    (twins,), made = found.twins, found.generated
+def _plan(name: str, card: dict[str, Any]) -> EvaluationPlan:
+    """Real images are those that the export was trained on, cut in the same way."""
+    recipe = card["recipe"]
+    return EvaluationPlan(
+        generators=(name,),
+        size=SIZE,
+        epochs=EPOCHS,
+        real=recipe["data"],
+        validation_per_class=recipe.get("validation_per_class"),
+    )
+
+
+def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
+    """None for images that the shipped feature network does not know: what can be learned from them decides anyway."""
+    network = ClassifierFeatures.load()
+    return Yardstick(plan, facts) if network.knows(facts.image_shape, facts.class_names) else None
+
+
+def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, float]:
+    made, floor = yardstick.measure(images), yardstick.floor
     return {
-        "iteration": int(card["iterations"]),
-        "sha256": card["sha256"],
-        "accuracy": round(100 * twins.minted.accuracy, 2),
-        "real_accuracy": round(100 * twins.real.accuracy, 2),
         "fid": round(made.fid, 3),
-        "fid_floor": round(found.floor.fid, 3),
+        "fid_floor": round(floor.fid, 3),
         "recall": round(made.recall, 4),
         "coverage": round(made.coverage, 4),
         "ms_ssim": round(float(np.mean(list(made.ms_ssim.values()))), 4),
         "agreement": round(float(np.mean(list(made.agreement.values()))), 4),
     }
+
+
+def _staged(folder: Path, card: dict[str, Any], copy: Path) -> Path:
+    """A copy of an export's folder that is called by its own name."""
+    shutil.copytree(folder, copy)
+    write_atomically(copy / CARD, json.dumps(card | {"name": copy.name}).encode())
+    return copy
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
@@ -113,19 +148,22 @@ def _into_card(folder: Path, card: dict[str, Any], rows: list[dict[str, Any]]) -
 
 def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Accuracy, distance and diversity over training, each with what real images have."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    measured = "fid" in rows[0]
+    figure = Figure(figsize=(12 if measured else 4, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     at = [row["iteration"] for row in rows]
-    accuracy, fid, near = figure.subplots(1, 3)
-    for axes, name, floor in ((accuracy, "accuracy", "real_accuracy"), (fid, "fid", "fid_floor")):
+    panels = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
+    lines = [(panels[0], "accuracy", "real_accuracy")] + ([(panels[1], "fid", "fid_floor")] if measured else [])
+    for axes, name, floor in lines:
         axes.plot(at, [row[name] for row in rows], marker=".", label="generated")
         axes.plot(at, [row[floor] for row in rows], linestyle="--", label="real")
-    for name in ("recall", "coverage", "agreement"):
-        near.plot(at, [row[name] for row in rows], marker=".", label=name)
-    accuracy.set(title=f"learned from {SIZE:,} images", ylabel="accuracy on validation images, %")
-    fid.set(title="distance", ylabel="FID", yscale="log")
-    near.set(title="cover", ylim=(0, 1))
-    for axes in (accuracy, fid, near):
+    panels[0].set(title=f"learned from {SIZE:,} images", ylabel="accuracy on validation images, %")
+    if measured:
+        for name in ("recall", "coverage", "agreement"):
+            panels[2].plot(at, [row[name] for row in rows], marker=".", label=name)
+        panels[1].set(title="distance", ylabel="FID", yscale="log")
+        panels[2].set(title="cover", ylim=(0, 1))
+    for axes in panels:
         axes.set(xlabel="iterations")
         axes.grid(alpha=0.3)
         axes.legend()

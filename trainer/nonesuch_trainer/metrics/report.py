@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from nonesuch.files import replacing, write_atomically
 from nonesuch_trainer.experiments.statistics import spread, wilson
 from nonesuch_trainer.grid import save_grid
-from nonesuch_trainer.metrics.evaluation import Findings, Twins
+from nonesuch_trainer.metrics.evaluation import Findings
 from nonesuch_trainer.metrics.learnability import right_answers
+from nonesuch_trainer.metrics.yardstick import Twins
 
 DOCUMENT = "evaluation.json"
 _COLUMNS = 16
@@ -88,7 +89,7 @@ def write_report(findings: Findings, folder: Path) -> list[Path]:
 
 def _grids(findings: Findings, folder: Path) -> list[Path]:
     """A sheet for each class: two rows of generated images above two of real ones."""
-    made, real = findings.images, findings.yardstick.real
+    made, real = findings.images, findings.real
     paths = []
     for label in findings.facts.classes:
         parts = [of.images[of.labels == label][: 2 * _COLUMNS] for of in (made, real)]

@@ -1,0 +1,72 @@
+"""What is evaluated, and how: one frozen model.
+
+Legend: N images to learn from, M images that are measured, K classes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from nonesuch.model import Frozen, Name
+from nonesuch.orders import Seed
+from nonesuch.realdata import Split
+from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+
+
+class EvaluationPlan(Frozen):
+    """How a generator is evaluated."""
+
+    generators: tuple[Name, ...] = Field(min_length=1)
+    """Of a service that runs. Several are mixed in equal shares."""
+    sigma: float = Field(default=1.0, gt=0)
+    """Of the latents z ~ N(0, σ²I)."""
+    truncation: float | None = Field(default=None, gt=0)
+    """Of the latents, in the place of σ."""
+    size: int = Field(default=10_000, ge=200)
+    """N, images to learn from."""
+    epochs: int = Field(default=20, ge=0)
+    """0 leaves the learning out, and with it what ranks generators."""
+    seeds: int = Field(default=1, ge=1)
+    """Each draws images, weights and order anew."""
+    seed: Seed = 0
+    """The first of them."""
+    split: Split = "validation"
+    """Of the real images, to compare with and to be judged on. `test` is for what is settled."""
+    features: Path | None = None
+    """A classifier file to see through; None is the one that ships."""
+    real: str = Field(default="fashion-mnist", min_length=1)
+    """Real images with splits (`nonesuch.labelled.read_labelled`)."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """How many of each class are cut from real images without a validation split."""
+    data: Path | None = None
+    """Folder of Fashion-MNIST's files; None is where they are found."""
+
+    @property
+    def recipe(self) -> Recipe:
+        params = {"sigma": self.sigma} if self.truncation is None else {"truncation": self.truncation}
+        return Recipe(params=dict(params))
+
+    def config(self, seed: int) -> TrainConfig:
+        """Of the run that learns from minted images. Its twin differs in its images only."""
+        return TrainConfig(
+            run=f"evaluate-{seed}",
+            seed=seed,
+            epochs=max(1, self.epochs),
+            precision="bfloat16",
+            dataset=Minted(
+                generators=self.generators, size=self.size, replacement=0.0, first=self.recipe, fresh=(self.recipe,)
+            ),
+            augment=Augment(shift=2, hflip=True),
+            evaluate=Evaluate(**self.source, split=self.split),
+        )
+
+    def twin(self, seed: int) -> TrainConfig:
+        """Of the run that learns from as many real images."""
+        real = Real(kind="real", **self.source, size=self.size)
+        return self.config(seed).model_copy(update={"dataset": real})
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the real images are, as `Evaluate`, `Real` and `read_labelled` have it in common."""
+        return {"data": self.real, "folder": self.data, "validation_per_class": self.validation_per_class}

@@ -1,0 +1,97 @@
+"""What generated images are compared with: real ones. Measured once, for any number of generators of the same images.
+
+Legend: N images to learn from, M images that are measured.
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nonesuch.labelled import read_labelled
+from nonesuch.realdata import RealImages, Split
+from nonesuch_trainer.evaluate import Evaluation, Judge
+from nonesuch_trainer.learning import choose_device
+from nonesuch_trainer.metrics.features import ClassifierFeatures
+from nonesuch_trainer.metrics.learnability import learn_and_judge
+from nonesuch_trainer.metrics.measures import Measures, measure
+from nonesuch_trainer.metrics.plan import EvaluationPlan
+from nonesuch_trainer.real import RealSource, balanced_rows
+from nonesuch_trainer.resident import LabelledImages
+from nonesuch_trainer.seeds import numpy_rng
+from nonesuch_trainer.source import Facts
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """What was learned from generated and from real images, with one seed."""
+
+    seed: int
+    minted: Evaluation
+    real: Evaluation
+
+    @property
+    def gap(self) -> float:
+        """Accuracy that real images would have given on top, in [-1, 1]."""
+        return self.real.accuracy - self.minted.accuracy
+
+
+class Learning:
+    """Learn from generated images, and from as many real ones. Raises, when it is made, what `Judge.load` raises."""
+
+    def __init__(self, plan: EvaluationPlan, facts: Facts, stop: threading.Event) -> None:
+        config = plan.config(plan.seed)
+        self._plan, self._facts, self._stop = plan, facts, stop
+        self.judge = Judge.load(config.evaluate, facts, choose_device(config))
+        self._real: dict[int, Evaluation] = {}
+
+    def twins(self, images: LabelledImages, seed: int) -> Twins:
+        """From N generated images, and from real ones with the same seed. Raises what `learn_and_judge` raises."""
+        if seed not in self._real:
+            self._real[seed] = self.learn(RealSource(self._plan.twin(seed), self._facts.image_shape).images, seed)
+        return Twins(seed, self.learn(images, seed), self._real[seed])
+
+    def learn(self, images: LabelledImages, seed: int) -> Evaluation:
+        """From any N images."""
+        config, classes = self._plan.config(seed), len(self._facts.class_names)
+        return learn_and_judge(images, config, self.judge, classes=classes, stop=self._stop)
+
+
+class Yardstick:
+    """Measure images against the judging ones.
+
+    Raises, when it is made, what `read_labelled` raises, and `InvalidValue` for a feature network of other images.
+    """
+
+    def __init__(self, plan: EvaluationPlan, facts: Facts) -> None:
+        self._plan, self._facts = plan, facts
+        self._network = ClassifierFeatures.load(plan.features)
+        self._network.check(facts.image_shape, facts.class_names, "the generator")
+        self.real = self._read(plan.split)
+        """The judging images."""
+        self._other = self._read("train")
+        self._unseen = self._network.unseen(self._other)
+        self._reference = self._network(self.real.images)
+        self.measured = min(plan.size, len(self.real), len(self._unseen))
+        """M"""
+
+    @cached_property
+    def floor(self) -> Measures:
+        """Of M real images that neither the feature network nor the judge has seen."""
+        labels = self._other.labels[self._unseen]
+        rows = self._unseen[balanced_rows(labels, self.measured, numpy_rng(self._plan.seed, "subset", 1))]
+        return self._measure(self._other.images[rows], self._other.labels[rows])
+
+    def measure(self, images: LabelledImages) -> Measures:
+        """Of M generated images."""
+        rows = balanced_rows(images.labels, self.measured, numpy_rng(self._plan.seed, "subset"))
+        return self._measure(images.images[rows], images.labels[rows])
+
+    def _read(self, split: Split) -> RealImages:
+        source = self._plan.source
+        return read_labelled(source.pop("data"), split, image_shape=self._facts.image_shape, **source)
+
+    def _measure(self, images: NDArray[np.uint8], labels: NDArray[np.int32]) -> Measures:
+        return measure(images, labels, self._reference, self._network)
