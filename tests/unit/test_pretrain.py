@@ -1,70 +1,44 @@
-"""Pretraining on a tiny scale: exact resume, strict loading, and what the networks promise."""
+"""Pretraining on a tiny scale: exact resume, what a run leaves, what it refuses."""
 
-import hashlib
 import json
+import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from tiny_gan import SMALL, TINY, changed, noise
 
-from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.realdata import RealImages
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS, load_compact
+from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS
+from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT
 from nonesuch_worker.pretrain.config import PretrainConfig
-from nonesuch_worker.pretrain.discriminator import Discriminator, DiscriminatorConfig
-from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
-from nonesuch_worker.pretrain.export import export_generator
-from nonesuch_worker.pretrain.loop import CHECKPOINT, train
-from nonesuch_worker.pretrain.metrics import spread_ratio
-from nonesuch_worker.pretrain.randomness import EpochOrder
-
-SMALL = CompactConfig(image_size=8, channels=2, classes=3, z_dim=12, embedding_dim=4, widths=(8, 8, 4))
-TINY = PretrainConfig(
-    generator=SMALL,
-    discriminator=DiscriminatorConfig(widths=(4, 8)),
-    iterations=6,
-    decay_iterations=2,
-    batch=8,
-    flip=True,
-    n_dis=2,
-    standing_batches=2,
-    standing_batch=8,
-    precision="float32",
-    checkpoint_every=100,
-    grid_every=2,
-    log_every=2,
-)
+from nonesuch_worker.pretrain.loop import train
 
 
 @pytest.fixture
 def real() -> RealImages:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (30, 8, 8, 2), dtype=np.uint8)
-    return RealImages(images, np.arange(30, dtype=np.int32) % 3, ("a", "b", "c"), "noise")
+    return noise()
 
 
-@pytest.fixture
-def exported(tmp_path: Path, real: RealImages) -> Path:
-    network = CompactGenerator(SMALL)
-    return export_generator(network, tmp_path / "g", config=TINY, iterations=0, real=real, metrics={"spread_ratio": 1})
-
-
-def inputs(count: int, config: CompactConfig = SMALL) -> tuple[torch.Tensor, torch.Tensor]:
-    rng = torch.Generator().manual_seed(1)
-    return torch.randn(count, config.z_dim, generator=rng), torch.arange(count) % config.classes
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_interrupted_and_resumed_equals_undisturbed(tmp_path: Path, real: RealImages, precision: str) -> None:
-    config = PretrainConfig.model_validate(TINY.model_dump() | {"precision": precision})
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "float32"},
+        {"precision": "bfloat16"},
+        {"diffaugment": ("color", "translation", "cutout"), "consistency": 10.0},
+        {"conditional": False, "generator": SMALL.model_dump() | {"classes": 1, "spectral_norm": True, "attention": 4}},
+    ],
+    ids=["float32", "bfloat16", "augmented", "unconditional"],
+)
+def test_interrupted_and_resumed_equals_undisturbed(
+    tmp_path: Path, real: RealImages, change: dict[str, object]
+) -> None:
+    config = changed(**change)
     whole = train(config, real, tmp_path / "whole")
     stopped = train(config, real, tmp_path / "halves", should_stop=lambda done: done == 3)
     assert stopped == tmp_path / "halves" / CHECKPOINT
@@ -106,15 +80,60 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, real: RealImages
     train(TINY, real, tmp_path, should_stop=lambda done: True)
     with pytest.raises(InvalidValue, match=r"other values of seed, batch.*--no-resume"):
         train(TINY.model_copy(update={"seed": 7, "batch": 4}), real, tmp_path)
-    with pytest.raises(InvalidValue, match="has done 1 iterations, no fewer than the 1 asked for"):
-        train(TINY.model_copy(update={"iterations": 1}), real, tmp_path)
-    longer = TINY.model_copy(update={"iterations": 7})
-    assert train(longer, real, tmp_path).name == "7"
     damaged = (tmp_path / CHECKPOINT).read_bytes()[:-1]
     (tmp_path / CHECKPOINT).write_bytes(damaged)
     with pytest.raises(IntegrityError, match="--no-resume"):
         train(TINY, real, tmp_path)
     assert train(TINY, real, tmp_path, resume=False).name == "6"
+
+
+def test_a_run_is_prolonged_as_if_it_had_been_longer_from_the_start(tmp_path: Path, real: RealImages) -> None:
+    longer = TINY.model_copy(update={"iterations": 9})
+    whole = train(longer, real, tmp_path / "whole")
+    train(TINY, real, tmp_path / "early", should_stop=lambda done: done == 3)  # both decays are still to come
+    early = train(longer, real, tmp_path / "early")
+    assert (early / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    train(TINY, real, tmp_path / "late")  # the decay is over: back to where it began
+    late = train(longer, real, tmp_path / "late")
+    assert (late / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    curve = json.loads((late / CARD).read_text())["curve"]
+    assert curve == [], "the export at 6, of another schedule, is no part of this run"
+
+
+def test_the_fall_back_is_logged(tmp_path: Path, real: RealImages, caplog: pytest.LogCaptureFixture) -> None:
+    train(TINY, real, tmp_path)
+    caplog.set_level(logging.INFO)
+    train(TINY.model_copy(update={"iterations": 7}), real, tmp_path, should_stop=lambda done: True)
+    assert f"going on from {tmp_path / BEFORE_DECAY}, iteration 4" in caplog.text
+
+
+def test_a_run_past_its_decay_keeps_its_length(tmp_path: Path, real: RealImages) -> None:
+    train(TINY, real, tmp_path, should_stop=lambda done: done == 5)
+    (tmp_path / BEFORE_DECAY).unlink()
+    with pytest.raises(InvalidValue, match=r"done 5 of 6 iterations; the learning rates fall from 4.*Use 6 iterations"):
+        train(TINY.model_copy(update={"iterations": 9}), real, tmp_path)
+    assert train(TINY, real, tmp_path).name == "6"
+
+
+def test_starting_over_forgets_where_the_last_run_began_to_decay(tmp_path: Path, real: RealImages) -> None:
+    train(TINY, real, tmp_path)
+    assert (tmp_path / BEFORE_DECAY).is_file()
+    train(TINY, real, tmp_path, resume=False, should_stop=lambda done: done == 1)
+    assert not (tmp_path / BEFORE_DECAY).exists()
+
+
+def test_a_run_is_not_shortened_below_its_decay(tmp_path: Path, real: RealImages) -> None:
+    train(TINY, real, tmp_path, should_stop=lambda done: done == 3)
+    with pytest.raises(InvalidValue, match=r"done 3 of 6 iterations.*from 2 on with 4.*Use 5 iterations or more"):
+        train(TINY.model_copy(update={"iterations": 4}), real, tmp_path)
+    assert train(TINY.model_copy(update={"iterations": 5}), real, tmp_path).name == "5"
+
+
+def test_a_run_is_not_shortened_to_what_it_has_done(tmp_path: Path, real: RealImages) -> None:
+    steady = TINY.model_copy(update={"decay_iterations": 0})
+    train(steady, real, tmp_path, should_stop=lambda done: done == 3)
+    with pytest.raises(InvalidValue, match="has done 3 iterations, no fewer than the 3 asked for"):
+        train(steady.model_copy(update={"iterations": 3}), real, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -135,146 +154,3 @@ def test_images_that_do_not_fit_are_refused(
 def test_divergence_ends_the_run(tmp_path: Path, real: RealImages) -> None:
     with pytest.raises(InvalidValue, match="lower the learning rates"):
         train(TINY.model_copy(update={"generator_lr": 1e38, "discriminator_lr": 1e38}), real, tmp_path)
-
-
-@pytest.mark.parametrize("spectral", [False, True])
-def test_export_and_load_give_the_same_images(tmp_path: Path, real: RealImages, spectral: bool) -> None:
-    network = CompactGenerator(SMALL.model_copy(update={"spectral_norm": spectral})).eval()
-    export_generator(network, tmp_path, config=TINY, iterations=3, real=real, metrics={})
-    loaded, card = load_compact(tmp_path)
-    assert not loaded.training
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    assert card["architecture"]["spectral_norm"] is False
-    torch.testing.assert_close(loaded(*inputs(5)), network(*inputs(5)))
-
-
-def test_a_damaged_byte_is_refused(exported: Path) -> None:
-    data = bytearray((exported / WEIGHTS).read_bytes())
-    data[-5] ^= 1
-    (exported / WEIGHTS).write_bytes(data)
-    with pytest.raises(IntegrityError, match="sha256"):
-        load_compact(exported)
-
-
-def test_every_fault_of_the_weights_is_named(exported: Path, real: RealImages) -> None:
-    tensors = load_file(exported / WEIGHTS)
-    del tensors["norm.bias"]
-    tensors["extra"] = torch.zeros(1)
-    tensors["output.bias"] = torch.zeros(7)
-    tensors["input.bias"] = torch.full_like(tensors["input.bias"], torch.nan)
-    tensors["norm.weight"] = tensors["norm.weight"].double()
-    save_file(tensors, exported / WEIGHTS)
-    card = json.loads((exported / CARD).read_text())
-    card["sha256"] = hashlib.sha256((exported / WEIGHTS).read_bytes()).hexdigest()
-    (exported / CARD).write_text(json.dumps(card))
-    with pytest.raises(InvalidValue) as caught:
-        load_compact(exported)
-    for fault in ("missing norm.bias", "extra extra", "output.bias is (7,), not (2,)", "input.bias has", "float64"):
-        assert fault in str(caught.value)
-
-
-def test_a_folder_without_a_generator(exported: Path) -> None:
-    (exported / CARD).write_text("{}")
-    with pytest.raises(IntegrityError, match="not a card"):
-        load_compact(exported)
-    (exported / CARD).unlink()
-    with pytest.raises(GeneratorNotFound, match=r"no card\.json"):
-        load_compact(exported)
-
-
-def test_recomputed_statistics_are_new_and_deterministic() -> None:
-    network = CompactGenerator(SMALL).eval()
-    before = network(*inputs(4))
-    runs = []
-    for _ in range(2):
-        recompute_statistics(network, batches=3, batch=8, seed=5)
-        runs.append(network(*inputs(4)))
-    assert not network.training
-    assert not torch.allclose(before, runs[0])
-    assert torch.equal(*runs)
-
-
-def test_the_average_trails_the_live_weights() -> None:
-    live = CompactGenerator(SMALL)
-    ema = Ema(live, decay=0.9)
-    start = live.output.weight.detach().clone()
-    with torch.no_grad():
-        live.output.weight += 1
-    ema.update(live, 0)  # warm-up: decay 0.1
-    torch.testing.assert_close(ema.average.output.weight, start + 0.9)
-    ema.update(live, 10_000)  # decay 0.9: a tenth of the 0.1 that is left
-    torch.testing.assert_close(ema.average.output.weight, start + 0.91)
-
-
-@pytest.mark.parametrize("size", [28, 32])
-def test_a_sample_depends_on_nothing_but_itself(size: int) -> None:
-    config = CompactConfig(image_size=size, widths=(8, 8, 4), z_dim=6)
-    network = CompactGenerator(config)
-    recompute_statistics(network, batches=2, batch=16, seed=0)
-    z, labels = inputs(9, config)
-    together = network(z, labels)
-    assert together.shape == (9, 1, size, size)
-    assert together.abs().max() <= 1
-    torch.testing.assert_close(network(z[3:4], labels[3:4]), together[3:4])
-    z.requires_grad_()
-    network(z, labels)[3].sum().backward()
-    assert z.grad is not None
-    assert z.grad[3].abs().min() > 0, "every part of the latent has a say"
-    assert z.grad[[0, 8]].abs().max() == 0, "and no other sample's latent has"
-
-
-def test_the_discriminator_scores_each_pair() -> None:
-    network = Discriminator(DiscriminatorConfig(widths=(4, 8)), channels=1, classes=3).eval()
-    x = torch.randn(1, 1, 8, 8).expand(3, -1, -1, -1)
-    scores = network(x, torch.arange(3))
-    assert scores.shape == (3,)
-    assert scores.unique().numel() == 3
-
-
-def test_each_epoch_sees_every_image_once_in_a_new_order() -> None:
-    order = EpochOrder(count=12, batch=4, seed=0)
-    epochs = [torch.cat([order[epoch * 3 + slot] for slot in range(3)]) for epoch in range(2)]
-    assert [epoch.sort().values.tolist() for epoch in epochs] == [list(range(12))] * 2
-    assert not torch.equal(*epochs)
-    assert torch.equal(EpochOrder(count=12, batch=4, seed=0)[4], epochs[1][4:8]), "however one comes to a step"
-
-
-def test_a_collapsed_generator_has_no_spread(real: RealImages) -> None:
-    network = CompactGenerator(SMALL).eval()
-    assert spread_ratio(network, real, per_class=10) > 0.01
-    with torch.no_grad():
-        network.output.weight.zero_()
-    assert spread_ratio(network, real, per_class=10) == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("batch = ", "not TOML"),
-        ("batches = 3", "batches: Extra inputs"),
-        ("[generator]\nz_dim = 97", "z_dim 97 does not split into 3"),
-        ("[generator]\nimage_size = 30", "use a multiple of 4"),
-        ("[discriminator]\nwidths = [1, 1, 1, 1, 1, 1]", "halve an image 5 times"),
-    ],
-)
-def test_a_wrong_config_is_explained(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "config.toml").write_text(text)
-    with pytest.raises(InvalidValue, match=message):
-        PretrainConfig.from_toml(tmp_path / "config.toml")
-
-
-def test_a_config_file_changes_only_what_it_names(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text("iterations = 9\n[generator]\nz_dim = 48\n")
-    config = PretrainConfig.from_toml(tmp_path / "config.toml")
-    assert config == PretrainConfig(iterations=9, generator=CompactConfig(z_dim=48))
-    assert config.learning_rates(8) == pytest.approx((2e-4 / 3000, 4e-4 / 3000))
-    assert PretrainConfig().learning_rates(0) == (2e-4, 4e-4)
-
-
-def test_the_command_ends_with_a_message_not_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "nonesuch", "pretrain", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1
-    assert "dataset-fashion-mnist" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()

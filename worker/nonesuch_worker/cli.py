@@ -8,7 +8,8 @@ import typer
 def worker(
     workers: Annotated[int, typer.Option(min=1, help="Workers on each node that has no GPU.")] = 1,
     generator: Annotated[
-        list[str] | None, typer.Option(help="A generator to host: a name (`nonesuch generators list`), a folder, or family:argument.")
+        list[str] | None,
+        typer.Option(help="A generator to host: a name (`nonesuch generators list`), a folder, or family:argument."),
     ] = None,
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster to use; a private one if left out.")

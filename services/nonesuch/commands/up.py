@@ -18,7 +18,8 @@ def up(
     host: Annotated[str, typer.Option(help="Address that the gateway listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port that the gateway listens on.")] = 8000,
     generator: Annotated[
-        list[str] | None, typer.Option(help="A generator to host: a name (`nonesuch generators list`), a folder, or family:argument.")
+        list[str] | None,
+        typer.Option(help="A generator to host: a name (`nonesuch generators list`), a folder, or family:argument."),
     ] = None,
     logs: Annotated[Path, typer.Option(help="Folder for the logs of the parts.")] = Path("runs/up"),
 ) -> None:

@@ -1,8 +1,8 @@
 """The embedded generator: a BigGAN small enough to train on two CPU cores (Brock et al. 2019, appendix B).
 
 What it keeps of BigGAN: residual blocks with conditional batch normalisation, a class embedding that all blocks share,
-and a latent split into chunks, the first of which feeds the input and one more each block. What it leaves out:
-attention and width.
+and a latent split into chunks, the first of which feeds the input and one more each block. What it leaves out unless
+asked: attention and width.
 
     z_0 ─ linear ─ (7, 7) ─ block ─ (14, 14) ─ block ─ (28, 28) ─ BN ─ relu ─ conv ─ tanh
                              ▲ z_1, y           ▲ z_2, y
@@ -14,22 +14,33 @@ from itertools import pairwise
 from typing import Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from nonesuch.errors import InvalidValue
+from nonesuch.model import Frozen
+from nonesuch_worker.generators.attention import SelfAttention
+from nonesuch_worker.generators.spectral import spectral_norm
 
 Merge = Literal["add", "concat"]
 """How a residual block joins its branch F(x) with its input x: `add` is F(x) + W x, `concat` is W [F(x), x], a 1×1
 convolution over both (Pham et al. 2019, III-B)."""
 
+Init = Literal["orthogonal", "normal"]
+"""How weights start: orthogonal, or N(0, 0.02²)."""
 
-class CompactConfig(BaseModel):
+
+def initialise(weight: Tensor, how: Init) -> None:
+    """Fill a weight with random numbers from torch's global generator."""
+    if how == "orthogonal":
+        nn.init.orthogonal_(weight)
+    else:
+        nn.init.normal_(weight, std=0.02)
+
+
+class CompactConfig(Frozen):
     """The shape of a `CompactGenerator`. The defaults are the shipped one: 28 px, grey, ten classes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = Field(default=28, ge=4, le=256, description="side of the square image, px")
     channels: int = Field(default=1, ge=1, le=4, description="colour channels of the image")
@@ -39,6 +50,7 @@ class CompactConfig(BaseModel):
     widths: tuple[int, ...] = Field(default=(192, 96, 48), min_length=2, description="channels at each resolution")
     block: Merge = Field(default="add", description="how a residual block joins its branch with its input")
     spectral_norm: bool = Field(default=False, description="normalise the generator's weights too (Zhang et al. 2019)")
+    attention: int | None = Field(default=None, description="the resolution, px, that gets a self-attention layer")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -54,6 +66,11 @@ class CompactConfig(BaseModel):
             )
         if min(self.widths) < 1:
             raise ValueError(f"widths {self.widths} must all be at least 1")
+        if self.attention is not None and self.attention not in self.resolutions:
+            raise ValueError(
+                f"attention {self.attention} is no resolution of this generator: use one of "
+                f"{', '.join(map(str, self.resolutions))}"
+            )
         return self
 
     @property
@@ -70,6 +87,11 @@ class CompactConfig(BaseModel):
     def base_size(self) -> int:
         """The side, in px, that the input layer makes."""
         return self.image_size // self.upscaling
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """The side, in px, that each block makes."""
+        return tuple(self.base_size << stage for stage in range(1, self.stages + 1))
 
     @property
     def chunk_dim(self) -> int:
@@ -122,18 +144,20 @@ class CompactGenerator(nn.Module):
     In eval mode a sample depends on its own latent and label alone, and is differentiable in the latent.
     """
 
-    def __init__(self, config: CompactConfig | None = None) -> None:
+    def __init__(self, config: CompactConfig | None = None, init: Init = "orthogonal") -> None:
         super().__init__()
         self.config = config = config if config is not None else CompactConfig()
         condition_dim = config.embedding_dim + config.chunk_dim
         self.embedding = nn.Embedding(config.classes, config.embedding_dim)
         self.input = nn.Linear(config.chunk_dim, config.widths[0] * config.base_size**2)
         self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim, config.block) for a, b in pairwise(config.widths))
+        attended = None if config.attention is None else config.resolutions.index(config.attention)
+        self.attention = None if attended is None else SelfAttention(config.widths[attended + 1])
         self.norm = nn.BatchNorm2d(config.widths[-1])
         self.output = nn.Conv2d(config.widths[-1], config.channels, 3, padding=1)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
-                nn.init.orthogonal_(module.weight)
+                initialise(module.weight, init)
                 if config.spectral_norm and not isinstance(module, nn.Embedding):
                     spectral_norm(module)
 
@@ -163,4 +187,6 @@ class CompactGenerator(nn.Module):
             x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
         for block, chunk in zip(self.blocks, rest, strict=True):
             x_NCHW = block(x_NCHW, torch.cat((y, chunk), dim=1))
+            if self.attention is not None and x_NCHW.shape[2] == config.attention:
+                x_NCHW = self.attention(x_NCHW)
         return torch.tanh(self.output(F.relu(self.norm(x_NCHW))))

@@ -1,10 +1,15 @@
 """Where a pretraining run resumes from: one safetensors file, so that it is either whole or not there.
 
 Its JSON header holds the iteration and the config. There is no random state to keep (see `randomness`). Resuming gives
-the same weights, bit for bit, as never having stopped, on the same number of threads.
+the same weights, bit for bit, as never having stopped, on the same number of threads and processes; on a GPU, up to the
+rounding of kernels that add in no fixed order.
+
+A run can go on to another number of iterations where that changes none of the learning rates that it has used. For
+that, a second checkpoint stays where the rates begin to fall.
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +23,12 @@ from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.files import write_atomically
 from nonesuch_worker.pretrain.config import PretrainConfig
 
+CHECKPOINT = "checkpoint.safetensors"
+BEFORE_DECAY = "before-decay.safetensors"
+
 _FORMAT = "nonesuch-pretrain-1"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,27 +53,61 @@ def save_checkpoint(path: Path, state: TrainingState, *, iteration: int, config:
     write_atomically(path, save(tensors, metadata=header))
 
 
-def load_checkpoint(path: Path, state: TrainingState, *, config: PretrainConfig) -> int:
-    """Put a checkpoint into `state`, and return how many iterations it has done.
+def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig) -> int:
+    """Put the newest checkpoint that can go on under `config` into `state`.
+
+    Returns:
+        How many iterations it has done; 0 when there is none.
 
     Raises:
-        IntegrityError: the file is not a whole checkpoint of this format, or its tensors do not fit the networks.
-        InvalidValue: it belongs to a run with another config.
+        IntegrityError: the newest is not a whole checkpoint of this format, or its tensors do not fit the networks.
+        InvalidValue: it belongs to a run with another config, or to one whose learning rates would have been others.
     """
+    paths = [path for path in (folder / CHECKPOINT, folder / BEFORE_DECAY) if path.exists()]
+    for path in paths:
+        done, theirs = _read_header(path)
+        differing = config.differing(theirs)
+        if differing:
+            raise InvalidValue(
+                f"checkpoint {path} was made with other values of {', '.join(differing)}: "
+                "use its config, another --out folder, or --no-resume to start over"
+            )
+        if config.same_rates(theirs, done):
+            if path != paths[0]:
+                logger.info(
+                    "%s was made for another number of iterations and is past the start of their decay: going on from "
+                    "%s, iteration %d", paths[0], path, done,
+                )  # fmt: skip
+            _load(path, state)
+            return done
+    if not paths:
+        return 0
+    done, theirs = _read_header(paths[0])
+    steady = done <= theirs.decay_start
+    enough = f"{done + config.decay_iterations} iterations or more" if steady else f"{theirs.iterations} iterations"
+    raise InvalidValue(
+        f"checkpoint {paths[0]} has done {done} of {theirs.iterations} iterations; the learning rates fall from "
+        f"{theirs.decay_start} on there, and from {config.decay_start} on with {config.iterations} iterations: it "
+        f"cannot go on as if they had been those. Use {enough}, or --no-resume to start over"
+    )
+
+
+def _read_header(path: Path) -> tuple[int, PretrainConfig]:
+    """A checkpoint's (iterations done, config)."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise IntegrityError(f"checkpoint {path} cannot be read ({error}): remove it or use --no-resume") from error
     if header.get("format") != _FORMAT:
         raise IntegrityError(f"{path} is not a checkpoint of format {_FORMAT}: remove it or use --no-resume")
-    differing = config.resumes(PretrainConfig.model_validate(json.loads(header["config"])))
-    if differing:
-        raise InvalidValue(
-            f"checkpoint {path} was made with other values of {', '.join(differing)}: "
-            "use its config, another --out folder, or --no-resume to start over"
-        )
+    return int(header["iteration"]), PretrainConfig.model_validate(json.loads(header["config"]))
+
+
+def _load(path: Path, state: TrainingState) -> None:
+    """Put a checkpoint's tensors into networks and optimisers."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     try:
         for name, network in state.networks.items():
             network.load_state_dict(_under(tensors, name))
@@ -75,7 +119,6 @@ def load_checkpoint(path: Path, state: TrainingState, *, config: PretrainConfig)
             index, _, slot = key.partition("/")
             moments.setdefault(int(index), {})[slot] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(header["iteration"])
 
 
 def _under(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

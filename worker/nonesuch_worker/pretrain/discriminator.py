@@ -10,21 +10,26 @@ price made prettier images that taught 17 points less; see the card's recipe for
 from itertools import pairwise
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-from nonesuch_worker.generators.compact import Merge
+from nonesuch.model import Frozen
+from nonesuch_worker.generators.attention import SelfAttention
+from nonesuch_worker.generators.compact import Init, Merge, initialise
+from nonesuch_worker.generators.spectral import spectral_norm
 
 
-class DiscriminatorConfig(BaseModel):
+class DiscriminatorConfig(Frozen):
     """The shape of a `Discriminator`. One block for each width; all but the last halve the resolution."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: tuple[int, ...] = Field(default=(48, 96, 192), min_length=2, description="channels of each block")
     block: Merge = Field(default="add", description="how a residual block joins its branch with its input")
+    attention: int | None = Field(default=None, description="the resolution, px, that gets a self-attention layer")
+
+    def resolutions(self, image_size: int) -> tuple[int, ...]:
+        """The side, in px, that each halving block makes of an image of `image_size`."""
+        return tuple(image_size >> halvings for halvings in range(1, len(self.widths)))
 
 
 class DownBlock(nn.Module):
@@ -52,26 +57,41 @@ class DownBlock(nn.Module):
 class Discriminator(nn.Module):
     """D(x, y): a score for each labelled image, high for real ones."""
 
-    def __init__(self, config: DiscriminatorConfig, *, channels: int, classes: int) -> None:
+    def __init__(
+        self,
+        config: DiscriminatorConfig,
+        *,
+        image_size: int,
+        channels: int,
+        classes: int,
+        init: Init = "orthogonal",
+    ) -> None:
         super().__init__()
         last = len(config.widths) - 1
-        self.blocks = nn.Sequential(
-            *(
-                DownBlock(a, b, first=i == 0, down=i != last, merge=config.block)
-                for i, (a, b) in enumerate(pairwise((channels, *config.widths)))
-            )
+        self.blocks = nn.ModuleList(
+            DownBlock(a, b, first=i == 0, down=i != last, merge=config.block)
+            for i, (a, b) in enumerate(pairwise((channels, *config.widths)))
         )
+        self.attended = None if config.attention is None else config.resolutions(image_size).index(config.attention)
+        self.attention = None if self.attended is None else SelfAttention(config.widths[self.attended])
         self.linear = nn.Linear(config.widths[-1], 1)
         self.embedding = nn.Embedding(classes, config.widths[-1])
         for parameter in self.parameters():
             if parameter.ndim > 1:
-                nn.init.orthogonal_(parameter)
+                initialise(parameter, init)
         spectral_norm(self.linear)
         spectral_norm(self.embedding)
+        if self.attention is not None:
+            for module in self.attention.children():
+                spectral_norm(module)
 
     def forward(self, x_NCHW: Tensor, labels: Tensor) -> Tensor:
         """Images (B, C, H, W) float in [-1, 1] and labels (B,) int64 to scores (B,)."""
-        h_NCHW = F.relu(self.blocks(x_NCHW))
+        for i, block in enumerate(self.blocks):
+            x_NCHW = block(x_NCHW)
+            if self.attention is not None and i == self.attended:
+                x_NCHW = self.attention(x_NCHW)
+        h_NCHW = F.relu(x_NCHW)
         with torch.autocast(x_NCHW.device.type, enabled=False):  # a sum over positions and a score need float32
             h = h_NCHW.float().sum(dim=(2, 3))  # (B, width)
             unconditional: Tensor = self.linear(h).squeeze(1)  # (B,)

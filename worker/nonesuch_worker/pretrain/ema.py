@@ -39,6 +39,7 @@ def recompute_statistics(network: CompactGenerator, *, batches: int, batch: int,
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
+    device = next(network.parameters()).device
     network.eval()  # spectral norm must not move
     for norm in norms:
         norm.reset_running_stats()
@@ -46,7 +47,8 @@ def recompute_statistics(network: CompactGenerator, *, batches: int, batch: int,
         norm.train()
     for i in range(batches):
         rng = generator_for(seed, Stream.STANDING, i)
-        network(*draw_latents(batch, network.config.z_dim, network.config.classes, rng))
+        z, labels = draw_latents(batch, network.config.z_dim, network.config.classes, rng)
+        network(z.to(device), labels.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

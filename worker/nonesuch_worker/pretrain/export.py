@@ -1,22 +1,24 @@
 """An exported generator: a folder with `generator.safetensors` and `card.json`.
 
-The card says what the weights are: architecture, data and split, the whole recipe, seed, metrics and the sha256 of the
-weights. It is written last, so a folder with a card is whole.
+The card says what the weights are: architecture, data and split, the whole recipe, seed, metrics (and those of the
+run's earlier exports, its curve) and the sha256 of the weights. It is written last, so a folder with a card is whole.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save
 
 from nonesuch.files import write_atomically
 from nonesuch.realdata import RealImages
 from nonesuch_worker.generators.compact import CompactGenerator
 from nonesuch_worker.generators.compact_folder import CARD, FORMAT, WEIGHTS
-from nonesuch_worker.pretrain.config import PretrainConfig
+from nonesuch_worker.pretrain.config import FASHION_MNIST, PretrainConfig
 
 
 def export_generator(
@@ -31,12 +33,14 @@ def export_generator(
     """Write the weights of a network in eval mode (spectral norm folded in) and their card; returns the folder."""
     plain = _plain(network)
     data = save({name: tensor.contiguous() for name, tensor in plain.state_dict().items()})
+    kind = "class-conditional" if config.conditional else "unconditional"
+    known = "MIT, Zalando SE" if config.data == FASHION_MNIST else "unknown: set `data_license` in the config"
     height, width, channels = real.images.shape[1:]
     card = {
         "format": FORMAT,
         "family": "compact",
-        "name": config.data,
-        "description": f"class-conditional BigGAN-style generator, {iterations:,} iterations on {real.name}",
+        "name": config.generator_id,
+        "description": f"{kind} BigGAN-style generator, {iterations:,} iterations on {real.name}",
         "license": "Apache-2.0",
         "architecture": plain.config.model_dump(mode="json"),
         "parameters": sum(parameter.numel() for parameter in plain.parameters()),
@@ -45,17 +49,33 @@ def export_generator(
         "image_shape": [height, width, channels],
         "image_range": [-1.0, 1.0],
         "class_names": list(real.class_names),
-        "data": {"name": real.name, "images": len(real), "licence": "MIT, Zalando SE"},
-        "real_information": "labelled",
+        "data": {"name": real.name, "images": len(real), "licence": config.data_license or known},
+        "real_information": "labelled" if config.conditional else "unlabelled",
         "recipe": config.model_dump(mode="json"),
         "seed": config.seed,
         "iterations": iterations,
         "metrics": dict(metrics),
+        "curve": _curve(folder.parent, config, iterations),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write_atomically(folder / WEIGHTS, data)
     write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
     return folder
+
+
+def _curve(exports: Path, config: PretrainConfig, iterations: int) -> list[dict[str, Any]]:
+    """The metrics of the exports that this run made on its way here, a row for each, in order."""
+    rows: list[dict[str, Any]] = []
+    for path in exports.glob(f"*/{CARD}"):
+        card = json.loads(path.read_bytes())
+        try:
+            theirs = PretrainConfig.model_validate(card["recipe"])
+        except ValidationError:
+            continue  # of another version, so of another run
+        done = card["iterations"]
+        if done < iterations and not config.differing(theirs) and config.same_rates(theirs, done):
+            rows.append({"iteration": done, **card["metrics"]})
+    return sorted(rows, key=lambda row: row["iteration"])
 
 
 def _plain(network: CompactGenerator) -> CompactGenerator:

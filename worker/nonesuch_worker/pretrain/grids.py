@@ -20,7 +20,8 @@ def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed:
     config = network.config
     z = torch.randn(config.classes * columns, config.z_dim, generator=generator_for(seed, Stream.GRID))
     labels = torch.arange(config.classes).repeat_interleave(columns)
-    images = to_uint8(network(z, labels))  # (K * columns, H, W, C)
+    device = next(network.parameters()).device
+    images = to_uint8(network(z.to(device), labels.to(device)))  # (K * columns, H, W, C)
     side, channels = config.image_size, config.channels
     sheet = images.reshape(config.classes, columns, side, side, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(config.classes * side, columns * side, channels)
@@ -32,5 +33,5 @@ def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed:
 def to_uint8(x_NCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Images in [-1, 1] (B, C, H, W) as uint8 (B, H, W, C), rounded as they are when served."""
     scaled = (x_NCHW.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    result: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = scaled.permute(0, 2, 3, 1).contiguous().numpy()
+    result: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return result

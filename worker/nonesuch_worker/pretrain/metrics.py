@@ -15,8 +15,18 @@ from nonesuch_worker.pretrain.randomness import Stream, generator_for
 
 def spread(images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
     """Per class, the variance of the pixels around the class's mean image, summed over pixels: (classes,)."""
-    flat = images.reshape(len(images), -1).astype(np.float32) / 255
-    return np.array([flat[labels == k].var(axis=0, dtype=np.float64).sum() for k in range(classes)])
+    return np.array([_spread(images, np.flatnonzero(labels == k)) for k in range(classes)])
+
+
+def _spread(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
+    """In whole numbers, and by so many images at a time, that nothing is rounded and large images fit."""
+    sums = np.zeros(images[0].size, np.int64)
+    squares = np.zeros(images[0].size, np.int64)
+    for start in range(0, len(rows), 128):
+        flat = images[rows[start : start + 128]].reshape(-1, images[0].size).astype(np.int64)
+        sums += flat.sum(axis=0)
+        squares += np.square(flat).sum(axis=0)
+    return float((squares / len(rows) - np.square(sums / len(rows))).sum() / 255**2)
 
 
 @torch.no_grad()
@@ -25,6 +35,8 @@ def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int 
     config = network.config
     z = torch.randn(config.classes * per_class, config.z_dim, generator=generator_for(seed, Stream.METRICS))
     labels = torch.arange(config.classes).repeat_interleave(per_class)
-    fake = np.concatenate([to_uint8(network(z[i : i + 500], labels[i : i + 500])) for i in range(0, len(z), 500)])
+    device = next(network.parameters()).device
+    parts = [(z[i : i + 500].to(device), labels[i : i + 500].to(device)) for i in range(0, len(z), 500)]
+    fake = np.concatenate([to_uint8(network(*part)) for part in parts])
     made = spread(fake, labels.numpy().astype(np.int32), config.classes)
     return float(np.mean(made / spread(real.images, real.labels, config.classes)))

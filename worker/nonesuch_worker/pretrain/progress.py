@@ -43,10 +43,10 @@ class Reporter:
 
 
 @contextmanager
-def reporting(start: int, total: int, every: int) -> Iterator[Reporter]:
-    """A reporter on a bar when standard error is a terminal, else on log lines."""
+def reporting(start: int, total: int, every: int, *, watched: bool = True) -> Iterator[Reporter]:
+    """A reporter on a bar when it is watched and standard error is a terminal, else on log lines."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or not watched:
         yield Reporter(start, total, every, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[report]}"))

@@ -19,6 +19,8 @@ class Stream(IntEnum):
     STANDING = 3
     GRID = 4
     METRICS = 5
+    AUGMENTATION = 6
+    CONSISTENCY = 7
 
 
 def generator_for(seed: int, stream: Stream, counter: int = 0) -> torch.Generator:
