@@ -1,6 +1,7 @@
 """Rank the exports of a pretraining run by what can be learned from them, on the validation split.
 
-A short classification accuracy score decides; the distances stand beside it. This is the plug-in `exports` of the group
+A short classification accuracy score decides; the distances stand beside it. Exports without classes, from which there
+is no classifying to be learned, are ranked by FID. This is the plug-in `exports` of the group
 `nonesuch.rankings`, which `nonesuch pretrain` calls when a run is complete.
 
 Legend: N images of each export, K classes.
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +55,22 @@ def rank(exports: Path, say: Say = print) -> Path:
     cards = {folder: json.loads((folder / CARD).read_bytes()) for folder in folders}
     known = _known(exports / RANKING)
     new = {folder: card for folder, card in cards.items() if card["sha256"] not in known}
-    known |= {row["sha256"]: row for row in _judged(new, say)}
+    for row in _judged(new, say):
+        known[row["sha256"]] = row
+        _write(exports, list(known.values()))  # so that a ranking that is interrupted goes on
     rows = [known[card["sha256"]] for card in cards.values()]
     for done, (folder, card) in enumerate(cards.items(), start=1):
         _into_card(folder, card, rows[:done])
-    best = max(rows, key=lambda row: (row["accuracy"], -row.get("fid", 0.0)))
+    best = _write(exports, rows)
+    _save_curves(exports / "ranking.png", rows)
+    return best
+
+
+def _write(exports: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write the ranking; returns the best export's folder."""
+    best = max(rows, key=lambda row: (row.get("accuracy", 0.0), -row.get("fid", 0.0), row["iteration"]))
     ranking = {"best": best["iteration"], "size": SIZE, "epochs": EPOCHS, "split": "validation", "rows": rows}
     write_atomically(exports / RANKING, (json.dumps(ranking, indent=2) + "\n").encode())
-    _save_curves(exports / "ranking.png", rows)
     return exports / str(best["iteration"])
 
 
@@ -72,23 +82,21 @@ def _judged(cards: Mapping[Path, dict[str, Any]], say: Say) -> Iterator[dict[str
         staged = [_staged(folder, card, Path(scratch) / f"export-{folder.name}") for folder, card in cards.items()]
         logs, sources = Path(scratch) / "logs", tuple(map(str, staged))
         with LocalService(logs=logs, port=None, generators=sources, private=True) as at, Link(at.redis) as link:
-            ruler: tuple[Learning, Yardstick | None] | None = None
+            learning: Learning | None = None
+            yardstick: Yardstick | None = None
             for folder, card in zip(staged, cards.values(), strict=True):
                 plan = _plan(folder.name, card)
                 images, facts = mint(plan.config(plan.seed), link, threading.Event(), say)
-                learning, yardstick = ruler = ruler or (
-                    Learning(plan, facts, threading.Event()),
-                    _yardstick(plan, facts),
-                )
-                twins = learning.twins(images, plan.seed)
-                row = {
-                    "iteration": int(card["iterations"]),
-                    "sha256": card["sha256"],
-                    "accuracy": round(100 * twins.minted.accuracy, 2),
-                    "real_accuracy": round(100 * twins.real.accuracy, 2),
-                    **(_distances(yardstick, images) if yardstick else {}),
-                }
-                say(f"{folder.name}: accuracy {row['accuracy']} %, FID {row.get('fid', 'not measured')}")
+                row: dict[str, Any] = {"iteration": int(card["iterations"]), "sha256": card["sha256"]}
+                if len(facts.class_names) > 1:
+                    learning = learning or Learning(plan, facts, threading.Event())
+                    twins = learning.twins(images, plan.seed)
+                    row["accuracy"] = round(100 * twins.minted.accuracy, 2)
+                    row["real_accuracy"] = round(100 * twins.real.accuracy, 2)
+                yardstick = yardstick or _yardstick(plan, facts)
+                if yardstick:
+                    row |= _distances(yardstick, images)
+                say(f"{folder.name}: accuracy {row.get('accuracy', 'none')}, FID {row.get('fid', 'not measured')}")
                 yield row
 
 
@@ -105,9 +113,12 @@ def _plan(name: str, card: dict[str, Any]) -> EvaluationPlan:
 
 
 def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
-    """None for images that the shipped feature network does not know: what can be learned from them decides anyway."""
-    network = ClassifierFeatures.load()
-    return Yardstick(plan, facts) if network.knows(facts.image_shape, facts.class_names) else None
+    """None for images that the shipped feature network does not know: what can be learned from them decides anyway.
+    Images without classes are compared with those of every class."""
+    header = ClassifierFeatures.load().header
+    names = facts.class_names if len(facts.class_names) > 1 else header.class_names
+    known = (facts.image_shape, names) == (header.image_shape, header.class_names)
+    return Yardstick(plan, replace(facts, class_names=names)) if known else None
 
 
 def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, float]:
@@ -148,24 +159,27 @@ def _into_card(folder: Path, card: dict[str, Any], rows: list[dict[str, Any]]) -
 
 def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Accuracy, distance and diversity over training, each with what real images have."""
-    measured = "fid" in rows[0]
-    figure = Figure(figsize=(12 if measured else 4, 3.6), layout="constrained")
+    panels = [panel for panel in _PANELS if panel[2][0] in rows[0]]
+    if not panels:
+        return
+    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     at = [row["iteration"] for row in rows]
-    panels = figure.subplots(1, 3 if measured else 1, squeeze=False)[0]
-    lines = [(panels[0], "accuracy", "real_accuracy")] + ([(panels[1], "fid", "fid_floor")] if measured else [])
-    for axes, name, floor in lines:
-        axes.plot(at, [row[name] for row in rows], marker=".", label="generated")
-        axes.plot(at, [row[floor] for row in rows], linestyle="--", label="real")
-    panels[0].set(title=f"learned from {SIZE:,} images", ylabel="accuracy on validation images, %")
-    if measured:
-        for name in ("recall", "coverage", "agreement"):
-            panels[2].plot(at, [row[name] for row in rows], marker=".", label=name)
-        panels[1].set(title="distance", ylabel="FID", yscale="log")
-        panels[2].set(title="cover", ylim=(0, 1))
-    for axes in panels:
-        axes.set(xlabel="iterations")
+    for axes, (title, label, names, style) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        for name in names:
+            line = "--" if name.startswith("real") or name.endswith("floor") else "-"
+            axes.plot(at, [row[name] for row in rows], marker=".", linestyle=line, label=name.replace("_", " "))
+        axes.set(title=title, ylabel=label, xlabel="iterations", **style)
         axes.grid(alpha=0.3)
         axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+_PANELS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (
+    (f"learned from {SIZE:,} images", "accuracy on validation images, %", ("accuracy", "real_accuracy"), {}),
+    ("distance", "FID", ("fid", "fid_floor"), {"yscale": "log"}),
+    ("cover", "share of the images", ("recall", "coverage"), {"ylim": (0, 1)}),
+)
