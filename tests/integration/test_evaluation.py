@@ -2,13 +2,12 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blobs import keys, make_config, one_thread, working, write_real
+from blobs import keys, make_config, one_thread, working
 from PIL import Image
 
 from nonesuch.config import RedisSettings
@@ -26,16 +25,7 @@ from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
 from nonesuch_trainer.real import RealSource
 from nonesuch_trainer.stopping import Stopped
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_real(tmp_path_factory.mktemp("real"))
+pytestmark = pytest.mark.usefixtures("one_threaded")
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +44,8 @@ def plan(real: Path, features: Path) -> EvaluationPlan:
 
 
 @pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
-    with PrivateRedis() as private:
-        yield private.url
-
-
-@pytest.fixture(scope="module")
-def findings(plan: EvaluationPlan, redis: str) -> Findings:
-    with one_thread(), Link(RedisSettings(url=redis)) as link, working(redis):
+def findings(plan: EvaluationPlan, session_redis: PrivateRedis) -> Findings:
+    with one_thread(), Link(RedisSettings(url=session_redis.url)) as link, working(session_redis.url):
         found = evaluate(plan, link)
         assert keys(link) == []
     return found
@@ -124,25 +108,25 @@ def test_report(findings: Findings, tmp_path: Path) -> None:
     assert [row[0] for row in class_rows(findings)] == list(findings.facts.class_names)
 
 
-def test_without_learning(plan: EvaluationPlan, redis: str, findings: Findings, tmp_path: Path) -> None:
+def test_without_learning(plan: EvaluationPlan, link: Link, redis_url: str, findings: Findings, tmp_path: Path) -> None:
     quick = plan.model_copy(update={"epochs": 0})
-    with Link(RedisSettings(url=redis)) as link, working(redis):
+    with working(redis_url):
         found = evaluate(quick, link)
     assert found.twins == () and found.generated == findings.generated
     assert "gap" not in document(found)
     assert {path.name for path in write_report(found, tmp_path)} >= {"per-class.png", "resolution.png"}
 
 
-def test_seeds_draw_anew(plan: EvaluationPlan, redis: str) -> None:
-    with Link(RedisSettings(url=redis)) as link, working(redis) as worker:
+def test_seeds_draw_anew(plan: EvaluationPlan, link: Link, redis_url: str) -> None:
+    with working(redis_url) as worker:
         found = evaluate(plan.model_copy(update={"seeds": 2}), link)
     assert [twins.seed for twins in found.twins] == [0, 1]
     assert len({order.seed for order in worker.orders.values()}) == 2
     assert document(found)["gap"]["interval_of_the_mean"] > 0
 
 
-def test_unknown_generator(plan: EvaluationPlan, redis: str) -> None:
-    with Link(RedisSettings(url=redis)) as link, working(redis):
+def test_unknown_generator(plan: EvaluationPlan, link: Link, redis_url: str) -> None:
+    with working(redis_url):
         with pytest.raises(GeneratorNotFound, match="nobody"):
             evaluate(plan.model_copy(update={"generators": ("nobody",)}), link)
         assert keys(link) == []
@@ -154,9 +138,9 @@ def test_other_images_than_the_feature_networks(plan: EvaluationPlan, findings: 
         Yardstick(plan, facts)
 
 
-def test_asked_to_stop(plan: EvaluationPlan, findings: Findings, redis: str) -> None:
+def test_asked_to_stop(plan: EvaluationPlan, findings: Findings, link: Link, redis_url: str) -> None:
     stop = threading.Event()
-    with Link(RedisSettings(url=redis)) as link, working(redis):
+    with working(redis_url):
         with pytest.raises(Stopped):
             evaluate(plan, link, stop=stop, say=lambda line: stop.set() if "learning" in line else None)
         assert keys(link) == []

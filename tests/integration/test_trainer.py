@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from blobs import assert_same, blobs, keys, make_config, one_thread, working, write_real
+from blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import (
@@ -35,17 +35,7 @@ from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.ordering import service_name
 from nonesuch_trainer.stopping import Stopped
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with real images."""
-    return write_real(tmp_path_factory.mktemp("real"))
+pytestmark = pytest.mark.usefixtures("one_threaded")
 
 
 Config = Callable[..., TrainConfig]

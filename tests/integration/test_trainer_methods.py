@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from blobs import assert_same, blobs, keys, make_config, one_thread, working, write_real
+from blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
@@ -35,20 +35,10 @@ from nonesuch_trainer.resident import PERMANENT, ResidentDataset
 from nonesuch_trainer.results import ADAPTED
 from nonesuch_trainer.stopping import Stopped
 
+pytestmark = pytest.mark.usefixtures("one_threaded")
+
 Config = Callable[..., TrainConfig]
 CHOOSY = {"strategy": "filtered", "params": {"never": [3]}}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with real images."""
-    return write_real(tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="module")
