@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = "nonesuch-test"
 PASSWORD = secrets.token_hex(32)
 RUNNING = ("redis", "worker", "gateway")
+FAMILY = ["fashion-mnist", "fashion-mnist-concat", "fashion-mnist-s1"]
+"""What ships with the package."""
 
 
 def run(*command: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +107,7 @@ def stack(engine: None) -> Iterator[Stack]:
 
 
 def test_it_is_ready_and_mints_with_the_embedded_generator(stack: Stack) -> None:
-    assert stack.ready() == {"status": "ready", "workers": 1, "generators": ["fashion-mnist"]}
+    assert stack.ready() == {"status": "ready", "workers": 1, "generators": FAMILY}
     table = pa.ipc.open_stream(stack.mint(count=256, seed=7)).read_all()
     assert table.num_rows == 256
     assert table.column("index").to_pylist() == list(range(256))

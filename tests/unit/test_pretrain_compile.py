@@ -42,6 +42,7 @@ def compare(folder: Path, **shape: object) -> None:
     torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_traced_run_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
     torch.compiler.reset()

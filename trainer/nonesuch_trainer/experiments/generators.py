@@ -14,6 +14,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -89,12 +90,14 @@ def several_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
 
 def gap_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
     """One generator with smoothing alone, the best combination of `choices`, and as many real images."""
+    best: dict[str, Any] = {"teacher": teacher, "threshold": BEST_THRESHOLD, "sigma": BEST_SIGMA}
     arms: Arms = {
         "one generator": smoothing(size, FAMILY[0]),
-        "best": smoothing(size, *FAMILY, teacher=teacher, threshold=BEST_THRESHOLD, sigma=BEST_SIGMA),
+        "best": smoothing(size, *FAMILY, **best),
+        "best, soft labels": smoothing(size, *FAMILY, soft=True, **best),
         "real": Real(kind="real", size=size),
     }
-    return arms, [("real", arm) for arm in arms if arm != "real"]
+    return arms, [("real", arm) for arm in arms if arm != "real"] + [("best", "one generator")]
 
 
 TABLES = {"sigma": sigma_arms, "choices": choice_arms, "several": several_arms, "gap": gap_arms}
