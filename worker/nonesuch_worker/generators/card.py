@@ -36,8 +36,8 @@ from nonesuch.errors import IntegrityError, InvalidValue
 CARD = "card.json"
 MAX_SIGMA: Mapping[str, float] = {"biggan": 2.0, "compact": 2.0}
 """By family, for cards that have none. Ravuri & Vinyals (2019) went up to 2 with BigGAN (1.5 was the best to train on).
-Of
-the compact family, σ = 1.25 is as good to learn from as 1, and 2 costs four points (docs/results/generators-sigma.json)."""
+The compact family is as good to learn from at σ = 1.25 as at 1, and four points worse at 2
+(docs/results/generators-sigma.json)."""
 
 _DESCRIBING = ("class_names", "license", "max_sigma", "real_information", "description")
 
