@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections import OrderedDict
 from pathlib import Path
@@ -153,7 +154,7 @@ class Surprise:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ({"embeddings.weight": print}, "not a file of weights"),
+        ({"embeddings.weight": os.getcwd}, "not a file of weights"),
         ({"embeddings.weight": Surprise()}, "not a file of weights"),
         ([torch.zeros(1)], "holds a list where a state dictionary is wanted"),
         ({"embeddings.weight": 3}, "holds a int under 'embeddings.weight'"),

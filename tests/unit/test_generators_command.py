@@ -21,7 +21,7 @@ from nonesuch_worker.checks import generators as check
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.biggan import save_biggan, seeded_biggan
 from nonesuch_worker.generators.biggan_folder import UPSTREAM_WEIGHTS
-from nonesuch_worker.generators.load import load_generator
+from nonesuch_worker.generators.load import load_generator, packaged
 from nonesuch_worker.generators.verifying import check_images
 from nonesuch_worker.minter import Minter
 
@@ -86,8 +86,8 @@ def test_added_listed_shown_verified_and_minted(upstream: Path, shelf: Path) -> 
     assert document["bytes"] == sum(file.stat().st_size for file in (shelf / "fauna").iterdir())
 
     lines = said("verify").splitlines()
-    assert [line.split(":")[0] for line in lines] == ["ok   fashion-mnist", "ok   fauna"]
-    assert f"sha256 {document['card']['sha256'][:12]}…, two images minted twice" in lines[1]
+    assert [line.split(":")[0] for line in lines] == [f"ok   {name}" for name in (*packaged(), "fauna")]
+    assert f"sha256 {document['card']['sha256'][:12]}…, two images minted twice" in lines[-1]
 
     generator = load_generator("fauna")
     order = Order(id="o", generators=("fauna",), labels=Balanced(classes=(0, 1, 2)), count=6, sink="r")
@@ -104,8 +104,8 @@ def test_verify_says_which_file_or_tensor_is_at_fault(upstream: Path, shelf: Pat
     (shelf / "two" / "card.json").write_text("{")
     result = typed("verify")
     assert result.exit_code == 1
-    first, one, three, two = result.stdout.splitlines()
-    assert first.startswith("ok   fashion-mnist")
+    *shipped, one, three, two = result.stdout.splitlines()
+    assert len(shipped) == len(packaged()) and all(line.startswith("ok   fashion-mnist") for line in shipped)
     assert one.startswith(f"FAIL one: {weights} has sha256 ")
     assert two == f"FAIL two: {shelf / 'two' / 'card.json'} is not JSON: " + two.partition("JSON: ")[2]
     assert three.startswith("ok   three")

@@ -69,9 +69,9 @@ def _curve(exports: Path, config: PretrainConfig, iterations: int) -> list[dict[
     for path in exports.glob(f"*/{CARD}"):
         card = json.loads(path.read_bytes())
         try:
-            theirs = PretrainConfig.model_validate(card["recipe"])
+            theirs = PretrainConfig.model_validate(card.get("recipe"))
         except ValidationError:
-            continue  # of another version, so of another run
+            continue  # of another version or family, so of another run
         done = card["iterations"]
         if done < iterations and not config.differing(theirs) and config.same_rates(theirs, done):
             rows.append({"iteration": done, **card["metrics"]})
