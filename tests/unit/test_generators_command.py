@@ -162,13 +162,13 @@ def test_images_that_are_not_as_announced(fault: str) -> None:
 
 def test_show_prints_the_curve_of_a_pretrained_generator(tmp_path: Path) -> None:
     source = json.loads(said("show", "fashion-mnist", "--json"))
-    points = [{"iterations": 1000, "metrics": {"spread_ratio": 0.5}}, {"iterations": 2000, "metrics": {}}]
+    points = [{"iteration": 1000, "spread_ratio": 0.5}, {"iteration": 2000}]
     card = {**source["card"], "iterations": 3000, "metrics": {"spread_ratio": 0.75, "fid": 21}, "curve": points}
     (tmp_path / "card.json").write_text(json.dumps(card))
     shown = said("show", tmp_path)
     assert "  spread_ratio  0.75\n  fid           21\n" in shown
     rows = [line.split() for line in shown.splitlines()[-4:]]
-    assert rows == [["iterations", "spread_ratio", "fid"], ["1000", "0.5"], ["2000"], ["3000", "0.75", "21"]]
+    assert rows == [["iteration", "spread_ratio", "fid"], ["1000", "0.5"], ["2000"], ["3000", "0.75", "21"]]
     assert "recipe:" in shown
     assert "note: The run was planned" in shown
     assert "the metrics on the way" not in said("show", "fashion-mnist")

@@ -97,11 +97,12 @@ def curve(generator: Listed) -> Table | None:
     points = generator.card.get("curve")
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points) or not points:
         return None
-    last = {"iterations": generator.card.get("iterations"), "metrics": generator.card.get("metrics")}
-    rows = [dict(_flat(point)) for point in [*points, last]]
+    done = generator.card.get("iterations")
+    if points[-1].get("iteration") != done:  # a ranking's curve ends with this export itself
+        points = [*points, {"iteration": done, **(generator.card.get("metrics") or {})}]
+    rows = [dict(_flat(point)) for point in points]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    headers = (name.removeprefix("metrics.") for name in columns)
-    shown = Table(*headers, title="the metrics on the way", box=None, pad_edge=False)
+    shown = Table(*columns, title="the metrics on the way", box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*(Text(row.get(name, "")) for name in columns))
     return shown
