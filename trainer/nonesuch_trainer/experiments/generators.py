@@ -82,7 +82,6 @@ def several_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
         "add, other seed": fixed(size, other),
         "concat": fixed(size, concat),
         "two": fixed(size, add, other),
-        "two, one concat": fixed(size, add, concat),
         "three": fixed(size, *FAMILY),
     }
     return arms, [(arm, "add") for arm in arms if arm != "add"] + [("three", "two")]
@@ -94,21 +93,22 @@ def gap_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
     arms: Arms = {
         "one generator": smoothing(size, FAMILY[0]),
         "best": smoothing(size, *FAMILY, **best),
-        "best, soft labels": smoothing(size, *FAMILY, soft=True, **best),
         "real": Real(kind="real", size=size),
     }
     return arms, [("real", arm) for arm in arms if arm != "real"] + [("best", "one generator")]
 
 
+SIZES = {"sigma": (5_000, 12), "choices": (5_000, 12), "several": (4_000, 10), "gap": (10_000, 15)}
+"""N and epochs."""
 TABLES = {"sigma": sigma_arms, "choices": choice_arms, "several": several_arms, "gap": gap_arms}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=tuple(TABLES))
-    parser.add_argument("--seeds", type=int, default=None, help="3 for `several` and `gap`, else 2")
-    parser.add_argument("--size", type=int, default=None, help="N, images an epoch; 10,000 for `gap`, else 5,000")
-    parser.add_argument("--epochs", type=int, default=None, help="15 for `gap`, else 12")
+    parser.add_argument("--seeds", type=int, default=None, help="3 for `several` and `gap`, else 1")
+    parser.add_argument("--size", type=int, default=None, help="N, images an epoch; else as in docs/generators.md")
+    parser.add_argument("--epochs", type=int, default=None, help="as in docs/generators.md if left out")
     parser.add_argument("--teacher", type=Path, default=Path("runs/teacher/classifier.safetensors"))
     parser.add_argument("--generator", action="append", default=None, help="sources to host; the packaged ones")
     parser.add_argument("--only", action="append", default=None, help="train these arms only")
@@ -116,7 +116,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     given = parser.parse_args()
     final = given.table == "gap"
-    size = given.size or (10_000 if final else 5_000)
+    size, epochs = SIZES[given.table]
+    size, epochs = given.size or size, given.epochs or epochs
     split: Split = "test" if final else "validation"
     arms, compared = TABLES[given.table](size, given.teacher)
     if given.only:
@@ -126,8 +127,8 @@ def main() -> None:
         name=given.table,
         arms=arms,
         compared=compared,
-        seeds=given.seeds or (3 if given.table in ("several", "gap") else 2),
-        epochs=given.epochs or (15 if final else 12),
+        seeds=given.seeds or (3 if given.table in ("several", "gap") else 1),
+        epochs=epochs,
         split=split,
         runs=given.runs / given.table,
         generators=tuple(given.generator or ()),
