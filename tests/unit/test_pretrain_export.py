@@ -39,8 +39,8 @@ def inputs(count: int, config: CompactConfig = SMALL) -> tuple[torch.Tensor, tor
 @pytest.mark.parametrize("spectral", [False, True])
 def test_export_and_load_give_the_same_images(tmp_path: Path, real: RealImages, spectral: bool) -> None:
     network = CompactGenerator(SMALL.model_copy(update={"spectral_norm": spectral, "attention": 4})).eval()
-    export_generator(network, tmp_path, config=TINY, iterations=3, real=real, metrics={})
-    loaded, card = load_compact(tmp_path)
+    folder = export_generator(network, tmp_path / "3", config=TINY, iterations=3, real=real, metrics={})
+    loaded, card = load_compact(folder)
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert card["architecture"]["spectral_norm"] is False

@@ -66,12 +66,12 @@ def export_generator(
 def _curve(exports: Path, config: PretrainConfig, iterations: int) -> list[dict[str, Any]]:
     """The metrics of the exports that this run made on its way here, a row for each, in order."""
     rows: list[dict[str, Any]] = []
-    for path in exports.glob(f"*/{CARD}"):
+    for path in exports.glob(f"[0-9]*/{CARD}"):  # a run names its exports by their iterations
         card = json.loads(path.read_bytes())
         try:
-            theirs = PretrainConfig.model_validate(card.get("recipe"))
+            theirs = PretrainConfig.model_validate(card["recipe"])
         except ValidationError:
-            continue  # of another version or family, so of another run
+            continue  # of another version, so of another run
         done = card["iterations"]
         if done < iterations and not config.differing(theirs) and config.same_rates(theirs, done):
             rows.append({"iteration": done, **card["metrics"]})
