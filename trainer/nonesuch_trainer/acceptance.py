@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from nonesuch.files import replacing
 from nonesuch.tally import Tally
+from nonesuch_trainer.figures import new_figure, save_figure
 
 _NAMED = 30
 """Up to so many classes the bars have names."""
@@ -19,8 +16,7 @@ def save_acceptance(path: Path, tally: Tally, class_names: Sequence[str]) -> Non
     Above each of a few bars stands the percentage that was kept.
     """
     labels = sorted(label for label, n in tally.tried.items() if n)
-    figure = Figure(figsize=(max(6.0, min(16.0, 0.7 * len(labels) + 2)), 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(6.0, min(16.0, 0.7 * len(labels) + 2)), 4.5)
     axes = figure.subplots()
     below = [0] * len(labels)
     for counter, name, colour in (
@@ -41,5 +37,4 @@ def save_acceptance(path: Path, tally: Tally, class_names: Sequence[str]) -> Non
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)

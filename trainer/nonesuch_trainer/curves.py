@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nonesuch.files import replacing
 from nonesuch_trainer.events import EpochRecord
+from nonesuch_trainer.figures import new_figure, save_figure
 
 
 def save_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
     """Write a PNG with the runs' accuracy on real images and their training loss, by epoch."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4)
     accuracy, loss = figure.subplots(1, 2, sharex=True)
     for name, history in runs.items():
         judged = [record for record in history if record.accuracy is not None]
@@ -27,5 +24,4 @@ def save_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)

@@ -102,10 +102,5 @@ class ClassifierFeatures:
             probabilities.append(logits.double().softmax(dim=1).cpu().numpy())
         return Seen(np.concatenate(features), np.concatenate(probabilities))
 
-    def classify(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """(N, H, W, C) uint8 to the most likely labels (N,)."""
-        labels: NDArray[np.int64] = self(images).probabilities.argmax(axis=1)
-        return labels
-
     def _keep(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (self._features,) = inputs

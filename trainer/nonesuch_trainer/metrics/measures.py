@@ -6,6 +6,7 @@ expected to come below it, and a distance says little without it.
 Legend: N images of H×W×C pixels, K classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,3 +99,8 @@ def measure(
         ms_ssim=diversity(images, labels, pairs=PAIRS, seed=seed),
         discriminability=discriminability(images, labels, lambda some: network(some).probabilities.argmax(axis=1)),
     )
+
+
+def over_classes(values: Mapping[int, float]) -> float:
+    """The mean of a by-class measure: every class counts the same."""
+    return float(np.mean(list(values.values())))

@@ -16,16 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from nonesuch.errors import GeneratorNotFound
-from nonesuch.files import replacing, write_atomically
+from nonesuch.files import write_atomically
 from nonesuch.link import Link
 from nonesuch.local import LocalService
+from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.metrics.evaluation import mint
 from nonesuch_trainer.metrics.features import ClassifierFeatures
+from nonesuch_trainer.metrics.measures import over_classes
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
 from nonesuch_trainer.resident import LabelledImages
@@ -115,10 +113,9 @@ def _plan(name: str, card: dict[str, Any]) -> EvaluationPlan:
 def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
     """None for images that the shipped feature network does not know: what can be learned from them decides anyway.
     Images without classes are compared with those of every class."""
-    header = ClassifierFeatures.load().header
-    names = facts.class_names if len(facts.class_names) > 1 else header.class_names
-    known = (facts.image_shape, names) == (header.image_shape, header.class_names)
-    return Yardstick(plan, replace(facts, class_names=names)) if known else None
+    network = ClassifierFeatures.load()
+    names = facts.class_names if len(facts.class_names) > 1 else network.header.class_names
+    return Yardstick(plan, replace(facts, class_names=names)) if network.knows(facts.image_shape, names) else None
 
 
 def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, float]:
@@ -128,8 +125,8 @@ def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, float]
         "fid_floor": round(floor.fid, 3),
         "recall": round(made.recall, 4),
         "coverage": round(made.coverage, 4),
-        "ms_ssim": round(float(np.mean(list(made.ms_ssim.values()))), 4),
-        "agreement": round(float(np.mean(list(made.agreement.values()))), 4),
+        "ms_ssim": round(over_classes(made.ms_ssim), 4),
+        "agreement": round(over_classes(made.agreement), 4),
     }
 
 
@@ -162,8 +159,7 @@ def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     panels = [panel for panel in _PANELS if panel[2][0] in rows[0]]
     if not panels:
         return
-    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4 * len(panels), 3.6)
     at = [row["iteration"] for row in rows]
     for axes, (title, label, names, style) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
@@ -174,8 +170,7 @@ def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.set(title=title, ylabel=label, xlabel="iterations", **style)
         axes.grid(alpha=0.3)
         axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    save_figure(figure, path)
 
 
 _PANELS: tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...] = (

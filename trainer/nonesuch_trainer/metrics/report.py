@@ -2,20 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from nonesuch.files import replacing, write_atomically
+from nonesuch.files import write_atomically
 from nonesuch_trainer.experiments.statistics import spread, wilson
+from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.metrics.evaluation import Findings
 from nonesuch_trainer.metrics.learnability import right_answers
+from nonesuch_trainer.metrics.measures import over_classes
 from nonesuch_trainer.metrics.yardstick import Twins
 
 DOCUMENT = "evaluation.json"
@@ -34,8 +33,8 @@ def measure_rows(findings: Findings) -> list[tuple[str, str, str, str]]:
         ("density", f"{made.density:.3f}", f"{floor.density:.3f}", "as real"),
         ("coverage", f"{made.coverage:.3f}", f"{floor.coverage:.3f}", "higher"),
         ("classifier score", f"{made.score:.2f}", f"{floor.score:.2f}", "as real"),
-        ("MS-SSIM in a class", f"{_mean(made.ms_ssim):.3f}", f"{_mean(floor.ms_ssim):.3f}", "as real"),
-        ("label agreement", f"{_mean(made.agreement):.3f}", f"{_mean(floor.agreement):.3f}", "as real"),
+        ("MS-SSIM in a class", f"{over_classes(made.ms_ssim):.3f}", f"{over_classes(floor.ms_ssim):.3f}", "as real"),
+        ("label agreement", f"{over_classes(made.agreement):.3f}", f"{over_classes(floor.agreement):.3f}", "as real"),
         (
             f"the same, reduced to {side} px",
             f"{made.discriminability[side]:.3f}",
@@ -110,8 +109,7 @@ def _bars(findings: Findings, folder: Path) -> Path:
     else:
         title = "label agreement of the feature network"
         bars = {"generated": findings.generated.agreement, "real": findings.floor.agreement}
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 4.5)
     axes = figure.subplots()
     labels = findings.facts.classes
     for i, (name, values) in enumerate(bars.items()):
@@ -122,13 +120,14 @@ def _bars(findings: Findings, folder: Path) -> Path:
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return _save(figure, folder / "per-class.png")
+    path = folder / "per-class.png"
+    save_figure(figure, path)
+    return path
 
 
 def _resolutions(findings: Findings, folder: Path) -> Path:
     """Discriminability as a function of resolution (Odena et al. 2017, figure 2)."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     for name, measures in (("generated", findings.generated), ("real", findings.floor)):
         sides = sorted(measures.discriminability)
@@ -136,12 +135,8 @@ def _resolutions(findings: Findings, folder: Path) -> Path:
     axes.set(title="discriminability", xlabel="images reduced to, px", ylabel="label agreement in %", ylim=(0, 100))
     axes.grid(alpha=0.3)
     axes.legend()
-    return _save(figure, folder / "resolution.png")
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+    path = folder / "resolution.png"
+    save_figure(figure, path)
     return path
 
 
@@ -170,10 +165,6 @@ def _of_class(twins: tuple[Twins, ...], which: str, label: int) -> float | None:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
-
-
-def _mean(values: Mapping[int, float]) -> float:
-    return float(np.mean(list(values.values())))
 
 
 def _plain(name: str) -> str:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.generators.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import Stream, generator_for
 
@@ -21,17 +21,10 @@ def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed:
     z = torch.randn(config.classes * columns, config.z_dim, generator=generator_for(seed, Stream.GRID))
     labels = torch.arange(config.classes).repeat_interleave(columns)
     device = next(network.parameters()).device
-    images = to_uint8(network(z.to(device), labels.to(device)))  # (K * columns, H, W, C)
+    images = to_uint8_NHWC(network(z.to(device), labels.to(device))).cpu().numpy()  # (K * columns, H, W, C)
     side, channels = config.image_size, config.channels
     sheet = images.reshape(config.classes, columns, side, side, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(config.classes * side, columns * side, channels)
     picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet[:, :, :3])
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(path)
-
-
-def to_uint8(x_NCHW: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Images in [-1, 1] (B, C, H, W) as uint8 (B, H, W, C), rounded as they are when served."""
-    scaled = (x_NCHW.float() + 1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    result: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return result

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from nonesuch.realdata import RealImages
+from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.generators.compact import CompactGenerator
-from nonesuch_worker.pretrain.grids import to_uint8
 from nonesuch_worker.pretrain.randomness import Stream, generator_for
 
 
@@ -37,6 +37,6 @@ def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int 
     labels = torch.arange(config.classes).repeat_interleave(per_class)
     device = next(network.parameters()).device
     parts = [(z[i : i + 500].to(device), labels[i : i + 500].to(device)) for i in range(0, len(z), 500)]
-    fake = np.concatenate([to_uint8(network(*part)) for part in parts])
+    fake = np.concatenate([to_uint8_NHWC(network(*part)).cpu().numpy() for part in parts])
     made = spread(fake, labels.numpy().astype(np.int32), config.classes)
     return float(np.mean(made / spread(real.images, real.labels, config.classes)))
