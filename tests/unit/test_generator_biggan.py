@@ -10,7 +10,7 @@ from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from safetensors.torch import save_file
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch_worker.generators.biggan import BigGANGenerator, interpolate, load, save_biggan, seeded_biggan
+from nonesuch_worker.generators.biggan import BigGANGenerator, load, save_biggan, seeded_biggan
 from nonesuch_worker.generators.biggan_folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS
 from nonesuch_worker.generators.load import load_generator
 
@@ -72,11 +72,9 @@ def test_seeded_weights_make_finite_images_that_depend_on_everything(model: BigG
 
 
 @pytest.mark.parametrize("truncation", [1.0, 0.5, 0.43, 0.58, 0.14])
-def test_upstream_compatible_is_upstream_to_the_bit(
-    model: BigGAN, folder: Path, z: torch.Tensor, truncation: float
-) -> None:
+def test_upstream_compatible_is_upstream(model: BigGAN, folder: Path, z: torch.Tensor, truncation: float) -> None:
     generator = load(f"{folder},upstream_compatible", CPU)
-    assert torch.equal(generator(z, LABELS, truncation), upstream(model, z, truncation))
+    torch.testing.assert_close(generator(z, LABELS, truncation), upstream(model, z, truncation), atol=1e-5, rtol=1e-5)
     assert generator.info.id == "tiny-biggan-upstream"
 
 
@@ -101,17 +99,6 @@ def test_images_are_continuous_in_the_truncation_and_upstream_s_are_not(
     assert jump(lambda t: upstream(model, z, t)) > 0.05
 
 
-@pytest.mark.parametrize("hundredths", range(0, 101, 2))
-def test_interpolation_hits_every_stored_row(hundredths: int) -> None:
-    rows = torch.arange(51.0)[:, None]
-    assert interpolate(rows, hundredths / 100).item() == pytest.approx(hundredths / 2, abs=1e-5)
-
-
-def test_interpolation_is_linear_between_rows() -> None:
-    rows = torch.tensor([[0.0, 5.0], [1.0, 3.0], [4.0, 3.0]])
-    assert interpolate(rows, 0.75).tolist() == [2.5, 3.0]
-
-
 def test_no_truncation_means_the_statistics_of_one(folder: Path, z: torch.Tensor) -> None:
     generator = load_generator(str(folder))
     assert torch.equal(generator(z, LABELS), generator(z, LABELS, 1.0))
@@ -129,7 +116,7 @@ def test_is_differentiable_in_z_and_frozen(folder: Path, z: torch.Tensor) -> Non
         there, back = (generator(z + s * direction, LABELS, 0.5).double().sum() for s in (1e-3, -1e-3))
     assert (gradient * direction).sum().item() == pytest.approx((there - back).item() / 2e-3, rel=0.05)
     assert isinstance(generator, BigGANGenerator)
-    assert not any(p.requires_grad for p in generator._model.parameters())
+    assert not list(generator.network.parameters())
 
 
 def test_describes_itself(folder: Path) -> None:

@@ -68,7 +68,7 @@ def added(upstream: Path, *more: object) -> str:
 def test_added_listed_shown_verified_and_minted(upstream: Path, shelf: Path) -> None:
     text = added(upstream, "--name", "fauna", "--license", "MIT")
     assert f"added fauna (biggan, 8×8×3, 3 classes) to {shelf / 'fauna'}" in text
-    assert "largest difference 0 at truncations 0.14, 0.5, 1" in text
+    assert "pixels in [-1, 1] differ at truncations 0.14, 0.5, 1" in text
 
     rows = {line.split()[0]: line.split() for line in said("list").splitlines()[1:]}
     assert rows["fauna"][1:5] == ["biggan", "8×8×3", "3", "2.0"]

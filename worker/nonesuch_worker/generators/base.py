@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
+from nonesuch.errors import InvalidValue
 
 
 class Generator(Protocol):
@@ -33,6 +34,15 @@ class Generator(Protocol):
         Returns:
             (B, C, H, W) float in [-1, 1]; differentiable in z if `info.differentiable`.
         """
+
+
+def check_arguments(info: GeneratorInfo, z: Tensor, labels: Tensor) -> None:
+    """Raise `InvalidValue` unless there are B latents of the generator's length and a label for each."""
+    if z.ndim != 2 or z.shape[1] != info.z_dim or labels.shape != z.shape[:1]:
+        raise InvalidValue(
+            f"latents {tuple(z.shape)} and labels {tuple(labels.shape)} do not fit generator {info.id!r}: "
+            f"give latents (B, {info.z_dim}) and labels (B,)"
+        )
 
 
 def to_uint8_NHWC(x_NCHW: Tensor) -> Tensor:

@@ -48,6 +48,9 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FOLDER]...", help=f"{NAMED} All if none.")] = None,
 ) -> None:
     """Load generators strictly and have each mint two images twice. Exit code 1 if one of them fails."""
+    from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
     from nonesuch_worker.generators.listing import everything
     from nonesuch_worker.generators.verifying import verify as check
 
@@ -81,6 +84,9 @@ def add(
     FOLDER has a card.json with safetensors; or the config.json and pytorch_model.bin of pytorch-pretrained-biggan,
     which are converted to safetensors and compared with what upstream itself makes of them.
     """
+    from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
     from nonesuch.config import validated
     from nonesuch.progress import progress
     from nonesuch_worker.generators.adding import Said, add_generator
@@ -99,10 +105,13 @@ def add(
     lines = [f"added {info.id} ({info.family}, {shape}, {len(info.class_names)} classes) to {added.folder}"]
     if (agreement := added.agreement) is not None:
         truncations = ", ".join(f"{t:g}" for t in agreement.truncations)
-        differences = ", ".join(f"{d:.1g}" for d in agreement.interpolated)
+        compatible, interpolated = (
+            ", ".join(f"{d:.1g}" for d in differences) for differences in (agreement.compatible, agreement.interpolated)
+        )
         lines += [
-            f"upstream's images to the bit with upstream_compatible: largest difference 0 at truncations {truncations}",
-            f"without, its statistics interpolated: {differences} (at 0.14 upstream reads a neighbouring row)",
+            f"compared with upstream's images; pixels in [-1, 1] differ at truncations {truncations}",
+            f"  with upstream_compatible by up to {compatible}",
+            f"  with interpolated statistics by up to {interpolated} (at 0.14 upstream reads a neighbouring row)",
         ]
     if info.license == "unknown":
         lines.append("its licence is unknown: say it with --license when you add it")

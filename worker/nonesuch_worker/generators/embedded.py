@@ -1,4 +1,4 @@
-"""The family `compact`: the generators that this project trains, one of which ships with it."""
+"""The family `compact`: the generators that this project trains, some of which ship with it."""
 
 from pathlib import Path
 
@@ -6,25 +6,29 @@ import torch
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
-from nonesuch_worker.generators.base import Generator
+from nonesuch_worker.engine.compact import MintingCompact
+from nonesuch_worker.generators.base import Generator, check_arguments
 from nonesuch_worker.generators.card import info_of
 from nonesuch_worker.generators.compact import CompactGenerator
 from nonesuch_worker.generators.compact_folder import load_compact
 
 
 class EmbeddedGenerator:
-    """A `CompactGenerator` behind the protocol `Generator`."""
+    """A `CompactGenerator`, in its minting form, behind the protocol `Generator`."""
 
     def __init__(self, network: CompactGenerator, info: GeneratorInfo, device: torch.device) -> None:
-        """Takes the network over: freezes it and moves it, in the memory format that convolutions are fastest in."""
+        """Rewrites the network, which is not needed any more."""
         self.info = info
         self.device = device
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = network.to(device).eval().requires_grad_(False)
+        self.network = MintingCompact(network, device=device)
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
-        """See `Generator`. `truncation` changes nothing here: the network has one set of statistics."""
-        x: Tensor = self._network(z, labels)
+        """See `Generator`. `truncation` changes nothing here: the network has one set of statistics.
+
+        Raises `InvalidValue` for latents or labels of another shape.
+        """
+        check_arguments(self.info, z, labels)
+        x: Tensor = self.network(z, labels)
         return x
 
 
