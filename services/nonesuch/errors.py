@@ -66,7 +66,7 @@ class Unreachable(ServiceError):
 
 
 class Busy(ServiceError):
-    """A limit of the service is reached: too many open orders, or no memory left for another ring."""
+    """A limit is reached: too many open orders, no memory left for another ring, or on a worker for a single image."""
 
 
 class RingClosed(ServiceError):

@@ -3,13 +3,12 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
 import torch
-from fakes import WORKER, order, payload, ring
+from fakes import WORKER, order
+from loops import RING, Minting, collect, working
 
 from nonesuch.catalog import read_catalog
 from nonesuch.classifiers import ClassifierSpec, build
@@ -20,7 +19,7 @@ from nonesuch.labels import Balanced
 from nonesuch.link import Link
 from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
 from nonesuch.private_redis import PrivateRedis
-from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, ring_stats, take
+from nonesuch.rings import Delivery, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch.tally import NOTHING, Tally
@@ -28,59 +27,9 @@ from nonesuch.tickets import Ticket
 from nonesuch_worker import loop as loop_module
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import MintedTicket, Minter
+from nonesuch_worker.minter import Minter
 from nonesuch_worker.service import MintingService, SnapshotCache
 from nonesuch_worker.strategies.registry import describe
-
-RING = ring(slots=4)
-
-
-class Minting:
-    """Mints what `before` lets through."""
-
-    def __init__(self, before: Callable[[Ticket], None] = lambda ticket: None, tally: Tally = NOTHING) -> None:
-        self.before = before
-        self.tally = tally
-        """Of every ticket."""
-        self.tickets: list[int] = []
-
-    def mint(self, ticket: Ticket) -> MintedTicket:
-        self.before(ticket)
-        self.tickets.append(ticket.number)
-        return MintedTicket(read_batch(payload(ticket)), self.tally)
-
-
-@contextmanager
-def working(link: Link, *mintings: Minting) -> Iterator[list[TicketLoop]]:
-    """One loop in a thread for each minter; they are stopped and joined at the end."""
-    loops = [TicketLoop(link, minting, WORKER.model_copy(update={"id": f"w{i}"})) for i, minting in enumerate(mintings)]
-    threads = [threading.Thread(target=loop.run) for loop in loops]
-    for thread in threads:
-        thread.start()
-    try:
-        end = time.monotonic() + 5
-        while len(link.run(read_catalog(link.keys)).workers) < len(loops):
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        yield loops
-    finally:
-        for loop in loops:
-            loop.stop()
-        for thread in threads:
-            thread.join(10)
-            assert not thread.is_alive()
-
-
-def collect(link: Link) -> tuple[dict[int, bytes], OrderEnd]:
-    """Every ticket's bytes, and the end."""
-    batches: dict[int, bytes] = {}
-    while not isinstance(taken := link.run(take(link.keys, RING, timeout_s=20)), OrderEnd):
-        assert isinstance(taken, Delivery)
-        assert taken.ticket not in batches
-        batches[taken.ticket] = taken.payload
-        link.run(release(link.keys, RING, taken))
-    link.run(release(link.keys, RING, taken))
-    return batches, taken
 
 
 def test_three_workers_make_the_same_bytes_as_one(link: Link) -> None:

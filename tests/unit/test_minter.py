@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nonesuch.errors import GeneratorNotFound, InvalidOrder, InvalidValue
+from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, InvalidValue
 from nonesuch.labels import Balanced, Explicit
 from nonesuch.ledger import Ledger, Use
 from nonesuch.orders import Order
@@ -17,6 +17,8 @@ from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import Tally, count
 from nonesuch.tickets import Ticket
 from nonesuch_worker import minter as minter_module
+from nonesuch_worker.engine.copy_out import HostCopy
+from nonesuch_worker.engine.micro_batches import best_micro_batch
 from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.minter import Classifier, Minter
@@ -143,6 +145,69 @@ def test_micro_batches_cut_a_ticket_from_its_start_and_pass_the_truncation_on() 
     assert generator.calls == [(3, 0.5), (3, 0.5), (2, 0.5)]
     assert batch.column("index").to_pylist() == list(range(8))
     assert batch.column("truncation").to_pylist() == [0.5] * 8
+
+
+class Small(Recording):
+    """Has memory for so many rows."""
+
+    def __init__(self, rows: int, **params: Any) -> None:
+        super().__init__(**params)
+        self.rows = rows
+
+    def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
+        images = super().__call__(z, labels, truncation)
+        if len(z) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return images
+
+
+def test_a_worker_without_memory_for_a_micro_batch_halves_it_for_good_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    generator = Small(3)
+    minter = Minter([generator], micro_batch=8)
+    batches = [minter.mint(Ticket(order(), n)).batch for n in range(3)]
+    assert [rows for rows, _ in generator.calls] == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    alike = [Minter([Recording()], micro_batch=2).mint(Ticket(order(), n)).batch for n in range(3)]
+    assert [write_batch(b) for b in batches] == [write_batch(b) for b in alike]
+    assert caplog.text.count("out of memory with a micro-batch of 8 images") == len(caplog.records) == 1
+
+
+def test_a_strategy_of_several_passes_begins_its_micro_batch_again() -> None:
+    wanted = order(strategy="select", params={"k": 3})
+    batch = Minter([Small(5)], micro_batch=8).mint(Ticket(wanted, 0), judge()).batch
+    again = Minter([Recording()], micro_batch=4).mint(Ticket(wanted, 0), judge()).batch
+    assert write_batch(batch) == write_batch(again)
+
+
+def test_no_memory_for_one_image_is_not_the_order_s_fault() -> None:
+    with pytest.raises(Busy, match="no memory for a single image of 16×16×1"):
+        Minter([Small(0)]).mint(Ticket(order(), 0))
+
+
+def test_the_best_micro_batch_is_by_the_size_of_an_order_s_images() -> None:
+    generators = [Recording(size=64), Recording(id="large", size=512)]
+    minter = Minter(generators)
+    for generator in generators:
+        best = best_micro_batch(torch.device("cpu"), generator.info.image_shape)
+        wanted = order(generators=(generator.info.id,), count=best + 1, ticket_size=best + 1)
+        minter.mint(Ticket(wanted, 0))
+        assert [rows for rows, _ in generator.calls] == [best, 1]
+
+
+def test_images_are_waited_for_only_when_the_batch_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    numpy = HostCopy.numpy
+
+    def reading(self: HostCopy) -> Any:
+        read.append(self)
+        return numpy(self)
+
+    monkeypatch.setattr(HostCopy, "numpy", reading)
+    generator = Recording()
+    minted = Minter([generator], micro_batch=3).mint(Ticket(order(), 0))
+    assert len(generator.calls) == 3 and not read
+    assert minted.batch.num_rows == 8 and len(read) == 3
 
 
 def test_no_gradient_is_recorded() -> None:

@@ -69,7 +69,7 @@ def test_random_is_the_generator_at_the_latents_of_the_indices(params: dict[str,
     minted = strategy("random").mint(ctx)
     z = torch.from_numpy(latents(11, ctx.indices, 8, **params))
     expected = to_uint8_NHWC(ctx.generators[0](z, torch.arange(5)))
-    assert np.array_equal(minted.images, expected.numpy())
+    assert np.array_equal(minted.images_on_host(), expected.numpy())
     assert np.array_equal(minted.labels, ctx.labels) and np.array_equal(minted.indices, ctx.indices)
     assert minted.generator.tolist() == [0] * 5
     assert minted.score is None and minted.z is None and not minted.tally
@@ -101,7 +101,7 @@ def test_a_mixture_gives_every_index_to_one_generator_whatever_it_is_asked_with(
         generator = load_generator(source)
         z = torch.from_numpy(latents(11, ctx.indices[rows], generator.info.z_dim))
         expected = to_uint8_NHWC(generator(z, torch.from_numpy(ctx.labels[rows]).long()))
-        assert np.array_equal(minted.images[rows], expected.numpy())
+        assert np.array_equal(minted.images_on_host()[rows], expected.numpy())
     alone = strategy("mixture").mint(context(MixingParams(), *TWO, n=1, first=250))
     assert alone.generator[0] == minted.generator[150]
     for attempt in (1, 7):

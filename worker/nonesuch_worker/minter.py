@@ -1,8 +1,8 @@
 """Make a ticket: from a slice of an order to one Arrow record batch. Knows nothing of Redis."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from nonesuch.schema import Rows, make_batch
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
+from nonesuch_worker.engine.micro_batches import MicroBatches
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC
 from nonesuch_worker.strategies.base import MintContext, Minted, Strategy, StrategyParams
 from nonesuch_worker.strategies.registry import strategy
@@ -37,36 +38,43 @@ class Classifier:
 
 @dataclass(frozen=True, eq=False)
 class MintedTicket:
-    """A ticket that was made."""
+    """A ticket whose making was begun: every kernel is launched, and its images may be on their way to the host."""
 
-    batch: pa.RecordBatch
-    """Of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where some were not filled."""
+    join: Callable[[], pa.RecordBatch]
+    """Makes the batch."""
     tally: Tally
+
+    @property
+    def batch(self) -> pa.RecordBatch:
+        """Of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where some were not
+        filled. Blocks until the images are on the host. May be asked for in another thread while the next is minted."""
+        return self.join()
 
 
 class Minter:
     """Mints tickets with the generators that one worker hosts. Blocks the calling thread; not safe to share.
 
     A ticket is cut into micro-batches of `micro_batch` rows, from its start. The last bits of a sum may depend on how
-    many rows are computed together, so workers with the same hardware and the same `micro_batch` make the same bytes.
+    many rows are computed together, so workers with the same hardware and the same `micro_batch` make the same bytes;
+    one that has run out of memory, and has halved it, may differ from the others by these bits.
     """
 
     def __init__(self, generators: Sequence[Generator], micro_batch: int | None = None) -> None:
-        """`micro_batch` is in rows; None takes a ticket whole. Raises `InvalidValue` for what cannot work."""
-        if micro_batch is not None and micro_batch < 1:
-            raise InvalidValue(f"micro_batch {micro_batch} must be at least 1 row", field="micro_batch")
+        """`micro_batch` is in rows; None takes the best for the generators' device and the size of an order's images
+        (`engine.micro_batches`). Raises `InvalidValue` for what cannot work."""
         ids = [g.info.id for g in generators]
         if not ids or len(set(ids)) < len(ids):
             raise InvalidValue(f"a worker hosts at least one generator, each under its own id, not {ids}")
         if len({g.device for g in generators}) > 1:
             raise InvalidValue(f"a worker's generators are on one device, not {[str(g.device) for g in generators]}")
         self._generators = {g.info.id: g for g in generators}
-        self._micro_batch = micro_batch
+        self._device = generators[0].device
+        self._micro_batches = MicroBatches(self._device, micro_batch)
 
     def mint(
         self, ticket: Ticket, snapshot: Classifier | None = None, teacher: Classifier | None = None
     ) -> MintedTicket:
-        """Make a ticket.
+        """Make a ticket. Returns when all is launched: on a GPU it may not be made yet.
 
         Args:
             ticket: what to make.
@@ -76,40 +84,38 @@ class Minter:
         Raises:
             GeneratorNotFound: the order names a generator that is not hosted here.
             InvalidOrder: the order cannot be filled by any worker; trying again will not help.
+            Busy: the device has no memory for a single image; another worker's may.
         """
         order = ticket.order
         generators = self._of(order)
         chosen, params = _strategy_of(order)
         _check_needs(order, chosen, params, snapshot, teacher)
-        labels = _labels_of(ticket, classes=len(generators[0].info.class_names))
-        step = self._micro_batch or len(labels)
-        parts = []
-        soft_labels = []
-        with torch.no_grad():
-            for start in range(0, len(labels), step):
-                context = MintContext(
-                    seed=order.seed,
-                    indices=ticket.indices[start : start + step],
-                    labels=labels[start : start + step],
-                    generators=generators,
-                    params=params,
-                    classifier=snapshot.network if snapshot else None,
-                    teacher=teacher.network if teacher else None,
-                    device=generators[0].device,
-                )
-                parts.append(chosen.mint(context))
-                if params.soft_labels and teacher is not None:
-                    soft_labels.append(_soft_labels(parts[-1].images, teacher.network, context.device))
-        aimed = snapshot if chosen.needs_snapshot else None
-        batch = make_batch(
-            _rows(parts, params, aimed.header.version if aimed else None, _joined(soft_labels)),
-            order=order.id,
+        shape, classes = generators[0].info.image_shape, len(generators[0].info.class_names)
+        whole = MintContext(
             seed=order.seed,
-            strategy=order.strategy,
-            generators=[g.info for g in generators],
-            ledger=_ledger(generators, aimed, teacher),
+            indices=ticket.indices,
+            labels=_labels_of(ticket, classes=classes),
+            generators=generators,
+            params=params,
+            classifier=snapshot.network if snapshot else None,
+            teacher=teacher.network if teacher else None,
+            device=self._device,
         )
-        return MintedTicket(batch, sum((p.tally for p in parts), NOTHING))
+        with torch.no_grad():
+            parts = self._micro_batches.cut(len(whole.indices), shape, lambda rows: _make(chosen, whole, rows))
+        aimed = snapshot if chosen.needs_snapshot else None
+
+        def join() -> pa.RecordBatch:
+            return make_batch(
+                _rows(parts, params, aimed.header.version if aimed else None),
+                order=order.id,
+                seed=order.seed,
+                strategy=order.strategy,
+                generators=[g.info for g in generators],
+                ledger=_ledger(generators, aimed, teacher),
+            )
+
+        return MintedTicket(join, sum((p.minted.tally for p in parts), NOTHING))
 
     def _of(self, order: Order) -> tuple[Generator, ...]:
         """The order's generators, alike in image shape and classes."""
@@ -158,23 +164,39 @@ def _labels_of(ticket: Ticket, *, classes: int) -> NDArray[np.int32]:
     return labels
 
 
-def _rows(
-    parts: Sequence[Minted], params: StrategyParams, snapshot: int | None, soft_labels: NDArray[np.float16] | None
-) -> Rows:
+class _Part(NamedTuple):
+    """A micro-batch that was made."""
+
+    minted: Minted
+    soft_labels: NDArray[np.float16] | None
+    """(N, K), where they are asked for"""
+
+
+def _make(chosen: Strategy, whole: MintContext[StrategyParams], rows: slice) -> _Part:
+    """Those rows of a ticket."""
+    context = replace(whole, indices=whole.indices[rows], labels=whole.labels[rows])
+    minted = chosen.mint(context)
+    if not context.params.soft_labels or context.teacher is None:
+        return _Part(minted, None)
+    return _Part(minted, _soft_labels(minted.images_on_host(), context.teacher, context.device))
+
+
+def _rows(parts: Sequence[_Part], params: StrategyParams, snapshot: int | None) -> Rows:
+    minted = [p.minted for p in parts]
     return Rows(
-        images=np.concatenate([p.images for p in parts]),
-        labels=np.concatenate([p.labels for p in parts]),
-        indices=np.concatenate([p.indices for p in parts]),
-        generator=np.concatenate([p.generator for p in parts]),
+        images=_concatenated([m.images_on_host() for m in minted]),
+        labels=_concatenated([m.labels for m in minted]),
+        indices=_concatenated([m.indices for m in minted]),
+        generator=_concatenated([m.generator for m in minted]),
         sigma=params.sigma,
         truncation=params.truncation,
         snapshot=snapshot,
-        attempt=_joined([p.attempt for p in parts]),
-        score=_joined([p.score for p in parts]),
-        score_before=_joined([p.score_before for p in parts]),
-        flips=_joined([p.flips for p in parts]),
-        z=None if parts[0].z is None else [z for p in parts for z in p.z or ()],
-        soft_labels=soft_labels,
+        attempt=_joined([m.attempt for m in minted]),
+        score=_joined([m.score for m in minted]),
+        score_before=_joined([m.score_before for m in minted]),
+        flips=_joined([m.flips for m in minted]),
+        z=None if minted[0].z is None else [z for m in minted for z in m.z or ()],
+        soft_labels=_joined([p.soft_labels for p in parts]),
     )
 
 
@@ -197,4 +219,9 @@ def _joined(columns: Sequence[NDArray[Scalar] | None]) -> NDArray[Scalar] | None
     """One column from the micro-batches', or None where the strategy fills none."""
     given = [c for c in columns if c is not None]
     assert len(given) in (0, len(columns)), "a strategy fills a column in every micro-batch or in none"
-    return np.concatenate(given) if given else None
+    return _concatenated(given) if given else None
+
+
+def _concatenated(columns: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:
+    """One column from the micro-batches', not copied where there was one."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)

@@ -1,4 +1,7 @@
-"""What a worker process needs to know. Environment variables: `NONESUCH_GENERATORS`, `NONESUCH_THREADS`."""
+"""What a worker process needs to know.
+
+Environment variables: `NONESUCH_GENERATORS`, `NONESUCH_THREADS`, `NONESUCH_MICRO_BATCH`.
+"""
 
 import os
 from collections.abc import Mapping
@@ -19,7 +22,8 @@ class WorkerSettings(Frozen):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of one worker; None: the machine's cores divided among its workers."""
     micro_batch: int | None = Field(default=None, ge=1)
-    """Images in one forward pass; None: the whole ticket."""
+    """Images in one forward pass; None: the best for device and image size (`engine.micro_batches`). Workers whose
+    images must be alike to the last bit take the same."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -29,4 +33,6 @@ class WorkerSettings(Frozen):
             given["generators"] = tuple(s.strip() for s in sources.split(",") if s.strip())
         if threads := env.get("NONESUCH_THREADS"):
             given["threads"] = threads
+        if rows := env.get("NONESUCH_MICRO_BATCH"):
+            given["micro_batch"] = rows
         return validated(cls, given, "the environment of the worker")

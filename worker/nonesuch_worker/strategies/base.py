@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nonesuch.model import Frozen
 from nonesuch.tally import NOTHING, Tally
+from nonesuch_worker.engine.copy_out import HostCopy, copy_in
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, MIXTURE, latents, uniforms
 
@@ -118,8 +119,8 @@ class MintContext(Generic[P]):
             mine = rows[chosen == position]
             z_dim = self.generators[position].info.z_dim
             z = latents(self.seed, self.indices[mine], z_dim, self.params.sigma, self.params.truncation, stream)
-            labels = torch.from_numpy(self.labels[mine].astype(np.int64))
-            yield Draw(int(position), mine, torch.from_numpy(z).to(self.device), labels.to(self.device))
+            labels = self.labels[mine].astype(np.int64)
+            yield Draw(int(position), mine, copy_in(z, self.device), copy_in(labels, self.device))
 
     def render(self, draw: Draw, z: Tensor | None = None) -> Tensor:
         """(n, C, H, W) float in [-1, 1]: the images of a draw, or those of other latents (n, Z) in its place."""
@@ -139,8 +140,9 @@ class MintContext(Generic[P]):
 class Minted:
     """What a strategy made: the context's rows in their order, without those that it could not fill."""
 
-    images: NDArray[np.uint8]
-    """(N, H, W, C)"""
+    images: NDArray[np.uint8] | HostCopy
+    """(N, H, W, C). On their way to the host where the strategy need not see them: the next rows are begun meanwhile.
+    """
     labels: NDArray[np.int32]
     """(N,)"""
     indices: NDArray[np.int64]
@@ -160,6 +162,10 @@ class Minted:
     row can be made again without the snapshot."""
     tally: Tally = NOTHING
     """What became of the latents that were tried, where some were rejected."""
+
+    def images_on_host(self) -> NDArray[np.uint8]:
+        """(N, H, W, C). Blocks until they are there."""
+        return self.images.numpy() if isinstance(self.images, HostCopy) else self.images
 
 
 class Strategy(Protocol):

@@ -3,7 +3,9 @@
 from typing import ClassVar
 
 import numpy as np
+import torch
 
+from nonesuch_worker.engine.copy_out import copy_in, copy_out
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams, StrategyParams
 
@@ -20,12 +22,16 @@ class Random:
     rejects: ClassVar[bool] = False
 
     def mint(self, ctx: MintContext[StrategyParams]) -> Minted:
-        images = np.empty((len(ctx.indices), *ctx.generators[0].info.image_shape), np.uint8)
+        draws = list(ctx.draws())
+        made = [to_uint8_NHWC(ctx.render(draw)) for draw in draws]
         generator = np.zeros(len(ctx.indices), np.int32)
-        for draw in ctx.draws():
-            images[draw.rows] = to_uint8_NHWC(ctx.render(draw)).cpu().numpy()
+        for draw in draws:
             generator[draw.rows] = draw.generator
-        return Minted(images=images, labels=ctx.labels, indices=ctx.indices, generator=generator)
+        images = made[0]
+        if len(made) > 1:
+            places = np.argsort(np.concatenate([draw.rows for draw in draws]))  # (B,) of each row among those made
+            images = torch.cat(made)[copy_in(places, ctx.device)]
+        return Minted(images=copy_out(images), labels=ctx.labels, indices=ctx.indices, generator=generator)
 
 
 class Mixture(Random):
