@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares: a real Redis, private to the session, empty for each test."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,15 @@ import pytest
 from nonesuch.config import RedisSettings
 from nonesuch.link import Call, Link
 from nonesuch.private_redis import PrivateRedis
+from nonesuch.process import STARTED_AGAIN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _this_process_stays() -> Iterator[None]:
+    """A command that is called here does not start pytest again; in a process of its own it does as for its users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STARTED_AGAIN, str(os.getpid()))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,10 @@ class WorkerInfo(Frozen):
     host: str
     pid: int
     device: str
+    threads: int | None = None
+    """CPU threads of its tensor work; None: it does not say."""
+    block_faults: int | None = None
+    """What `nonesuch.allocator.block_faults` found in it: about 0 if it keeps large blocks; None: it does not say."""
     started: float
     """Unix time, seconds."""
     tickets: int = 0

@@ -5,6 +5,7 @@ A check is a function from a `Context` to findings. It reports; it repairs nothi
 
 import os
 import platform
+import re
 import shutil
 import socket
 import sys
@@ -14,16 +15,19 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Literal
 
-from nonesuch.catalog import read_catalog
+from nonesuch.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
+from nonesuch.catalog import WorkerInfo, read_catalog
 from nonesuch.config import RedisSettings
-from nonesuch.errors import NonesuchError
+from nonesuch.cores import cores
+from nonesuch.errors import NonesuchError, ServiceError
 from nonesuch.link import Call, Link, Op
 from nonesuch.private_redis import find_redis_server
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.process import CPU_SETTINGS, THREADS, tensor_environment
 from nonesuch.realdata import load_fashion_mnist
 
 SHARED_MEMORY_MB = 256
 MIN_REDIS = (6, 2)
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PACKAGES = ("torch", "ray", "redis", "pyarrow", "fastapi", "pytorch-pretrained-biggan")
 
 
@@ -50,7 +54,7 @@ Check = Callable[[Context], Iterator[Finding]]
 
 def diagnose(context: Context) -> Iterator[Finding]:
     """Every finding of every installed check."""
-    own: list[Check] = [_versions, _redis, _shared_memory, _port, _cpu, _data]
+    own: list[Check] = [_versions, _redis, _shared_memory, _port, _cores, _cpu_settings, _data]
     for check in own + [point.load() for point in entry_points(group="nonesuch.checks")]:
         yield from check(context)
 
@@ -89,6 +93,24 @@ def _redis(context: Context) -> Iterator[Finding]:
         yield Finding("redis", "fail", f"evicts keys ({info['maxmemory_policy']})", remedy)
     else:
         yield Finding("redis", "ok", f"{running} at {settings.safe_url}, {len(workers)} workers connected")
+    for worker in workers:
+        yield _worker(worker)
+
+
+def _worker(worker: WorkerInfo) -> Finding:
+    what, faults = f"worker {worker.id}", worker.block_faults
+    threads = "threads not said" if worker.threads is None else f"threads: {worker.threads}"
+    facts = f"{worker.device} on {worker.host}, {threads}"
+    if faults is None:
+        return Finding(what, "ok", f"{facts}, page faults not counted")
+    if faults > KEPT_FAULTS:
+        remedy = f"start it by `nonesuch worker`, with neither {' nor '.join(CPU_SETTINGS)} set"
+        return Finding(what, "note", f"{facts}, {_faults(faults)}: its allocator does not keep it", remedy)
+    return Finding(what, "ok", f"{facts}, {_faults(faults)}")
+
+
+def _faults(number: int) -> str:
+    return f"{number} page faults for a block of {BLOCK_MB} MiB"
 
 
 def _info() -> Op[dict[str, int | str]]:
@@ -121,16 +143,57 @@ def _port(context: Context) -> Iterator[Finding]:
             yield Finding(f"port {context.port}", "ok", "free for the gateway")
 
 
-def _cpu(context: Context) -> Iterator[Finding]:
-    other = {name: os.environ[name] for name, value in CPU_SETTINGS.items() if os.environ.get(name, value) != value}
+def _cores(context: Context) -> Iterator[Finding]:
+    here = cores()
+    quota = "no quota" if here.quota is None else f"a quota of {here.quota:g}"
+    limits = f"{here.usable} of {here.machine} (affinity {here.affinity}, {quota})"
+    asked = os.environ.get(THREADS)
+    if asked and asked.isdigit() and int(asked) > here.usable:
+        remedy = "more threads than cores wait for each other: unset it"
+        yield Finding("cores", "note", f"{limits}, but {THREADS}={asked} is set", remedy)
+    elif asked:
+        yield Finding("cores", "ok", f"{limits}; {THREADS}={asked} is set")
+    else:
+        yield Finding("cores", "ok", f"{limits}, so tensor work starts with {THREADS}={tensor_environment()[THREADS]}")
+
+
+def _cpu_settings(context: Context) -> Iterator[Finding]:
     if sys.platform != "linux":
         yield Finding("cpu settings", "note", f"they do not apply to {sys.platform}")
-    elif other:
+        return
+    other = {name: os.environ[name] for name, value in CPU_SETTINGS.items() if os.environ.get(name, value) != value}
+    if other:
         remedy = "unset them, and every process sets what is best when it starts"
         yield Finding("cpu settings", "note", ", ".join(f"{name}={value}" for name, value in other.items()), remedy)
     else:
         yield Finding("cpu settings", "ok", f"{' and '.join(CPU_SETTINGS)} are set by every process that needs them")
-    yield Finding("cores", "ok", f"{os.cpu_count()}; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
+    yield _allocator()
+    if HUGE_PAGES.exists():
+        yield _huge_pages(HUGE_PAGES.read_text())
+
+
+def _allocator() -> Finding:
+    """Whether a process that is started with our environment keeps large blocks."""
+    try:
+        main, other = faults_in(tensor_environment())
+    except ServiceError as error:
+        return Finding("allocator", "fail", "it cannot be measured", str(error))
+    assert main is not None and other is not None  # this is Linux
+    detail = f"{_faults(main)}, {other} on another thread than the first"
+    if max(main, other) <= KEPT_FAULTS:
+        return Finding("allocator", "ok", f"keeps large blocks: {detail}")
+    library = " ".join(platform.libc_ver()).strip() or "another C library"
+    remedy = f"tensor work is slower for it: use glibc (here: {library}), no LD_PRELOAD, and leave GLIBC_TUNABLES unset"
+    return Finding("allocator", "note", f"gives large blocks back: {detail}", remedy)
+
+
+def _huge_pages(modes: str) -> Finding:
+    """`modes`: what the kernel offers, the chosen one in brackets."""
+    mode = re.findall(r"\[(\w+)\]", modes)[0]
+    if mode == "never":
+        remedy = f"the first use of memory is slower: echo madvise > {HUGE_PAGES}, as root"
+        return Finding("huge pages", "note", mode, remedy)
+    return Finding("huge pages", "ok", mode)
 
 
 def _data(context: Context) -> Iterator[Finding]:

@@ -1,11 +1,27 @@
 """How processes that do tensor work on a CPU must be started, and how they are stopped.
 
-glibc gives large blocks back to the kernel at every `free` and faults them in again page by page at the next
-allocation. Keeping them makes BigGAN 1.4 times and training 1.4 to 1.7 times as fast on two cores. OpenMP's threads
-spin while they wait for each other; where two processes share the cores, as a trainer and a worker do on one machine,
-the waiting threads keep the working ones from their cores. A short spin (libgomp counts turns of a loop) costs a few
-per cent alone and saves a third or more of the time there: `benchmarks/sharing.py` measures both. All are read once,
-when a process starts: a command that finds them missing starts itself again with them.
+Allocator: glibc gives large blocks back to the kernel at every `free` and faults them in again page by page at the
+next allocation. Keeping them makes BigGAN 1.4 times and training 1.4 to 1.7 times as fast on two cores. It keeps them
+in its main arena only; other threads than the first have arenas of their own, from which blocks go back whatever the
+thresholds say. Ray runs an actor's calls on such threads: 64 images of 28 px took thousands of page faults there, and
+none since there is but one arena. `allocator.py` measures whether blocks are kept.
+
+Spinning: OpenMP's threads spin while they wait for each other; where two processes share the cores, as a trainer and a
+worker do on one machine, the waiting threads keep the working ones from their cores. A short spin (libgomp counts turns
+of a loop) costs a few per cent alone and saves a third or more of the time there: `benchmarks/sharing.py` measures
+both.
+
+Threads: OMP_NUM_THREADS, which OpenMP, MKL and torch all follow (with MKL up to the physical cores). It is,
+in this order
+
+    1. for a worker: its share of its node's cores, or `--threads` (`nonesuch_worker.fleet.seats`)
+       for a Ray task of `nonesuch adapt`: its share of this machine's cores, 1 on a cluster
+    2. what the user has set (under torchrun: or else torchrun, which sets 1 where it starts several ranks)
+    3. the cores that this process may keep busy, by its affinity and its cgroups' quota (`cores.py`), divided among
+       the ranks of this machine
+
+All are read once, when a process starts: a command that finds them missing starts itself again with them, Ray's
+processes get them as their runtime environment, and the images of `deploy/Dockerfile` as ENV.
 """
 
 import os
@@ -16,19 +32,44 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nonesuch.cores import available_cores
+
 CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
-    ":glibc.malloc.trim_threshold=8589934592",
+    ":glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1",
     "GOMP_SPINCOUNT": "1000",
 }
+THREADS = "OMP_NUM_THREADS"
+STARTED_AGAIN = "NONESUCH_STARTED_AGAIN"
+"""Holds the id of a process that has started itself again, and so keeps it from doing it twice."""
+
+
+def tensor_environment(threads: int | None = None) -> dict[str, str]:
+    """The variables that a process doing tensor work must find when it starts: allocator, spinning, threads.
+
+    What is set here already stays as it is.
+
+    Args:
+        threads: for that process, whatever is set here; None: by the rule above.
+    """
+    settings = {name: os.environ.get(name, value) for name, value in CPU_SETTINGS.items()}
+    if threads is not None:
+        return {**settings, THREADS: str(threads)}
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun says it
+    return {**settings, THREADS: os.environ.get(THREADS) or str(max(1, available_cores() // ranks))}
 
 
 def ensure_cpu_settings() -> None:
-    """Start this program again with the CPU settings; those that are set already stay as they are. Linux only."""
-    missing = {name: value for name, value in CPU_SETTINGS.items() if name not in os.environ}
-    if sys.platform != "linux" or not missing:
+    """Start this program again with `tensor_environment()`, unless that is what it has. Linux only.
+
+    Call it before torch is imported: whatever was imported is imported once more.
+    """
+    wanted = tensor_environment()
+    there = all(os.environ.get(name) == value for name, value in wanted.items())
+    # Where the loader drops GLIBC_TUNABLES, as for a python with capabilities, it is missing again: once is enough.
+    if sys.platform != "linux" or there or os.environ.get(STARTED_AGAIN) == str(os.getpid()):
         return
-    os.environ.update(missing)
+    os.environ.update(wanted, **{STARTED_AGAIN: str(os.getpid())})
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

@@ -16,7 +16,6 @@ from nonesuch.classifiers.file import CLASSIFIER, read_classifier, write_classif
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import DataNotFound, InvalidValue, NotFound, ServiceError
 from nonesuch.ledger import Ledger, Use
-from nonesuch.process import CPU_SETTINGS
 from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer import bna_cli, bna_ray
@@ -39,13 +38,6 @@ HEADER = SnapshotHeader(
     ledger=Ledger(uses=(GENERATOR,), judged_on="10,000 images of fashion-mnist/test"),
 )
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 28, 28), np.uint8)
-
-
-@pytest.fixture(autouse=True)
-def _as_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the CPU settings there, the command does not start this process again."""
-    for name, value in CPU_SETTINGS.items():
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from service import ANALYTIC, eventually, keys_of, serving, workers
 
+from nonesuch.allocator import KEPT_FAULTS
 from nonesuch.config import RedisSettings
+from nonesuch.cores import available_cores
 from nonesuch.link import Link
 from nonesuch.local import free_port
 
@@ -125,6 +128,18 @@ def test_doctor_names_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1 and "FAIL redis" in done.stdout
     done = nonesuch("doctor", env={"NONESUCH_REDIS_URL": "http://somewhere"})
     assert done.returncode == 1 and "redis://, rediss:// or unix://" in done.stdout
+
+
+def test_doctor_says_how_the_running_workers_were_started(running) -> None:
+    service, link = running
+    [worker] = workers(link)
+    assert worker.threads in range(1, available_cores() + 1)  # MKL takes physical cores only
+    done = nonesuch("doctor", env=environment(service))
+    [line] = [line for line in done.stdout.splitlines() if f" worker {worker.id}: " in line]
+    assert f"cpu on {worker.host}, threads: {worker.threads}, " in line
+    if platform.libc_ver()[0] == "glibc":
+        assert worker.block_faults is not None and worker.block_faults <= KEPT_FAULTS
+        assert line.startswith("ok ")
 
 
 @pytest.mark.timeout(120)

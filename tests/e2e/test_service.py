@@ -32,7 +32,7 @@ def test_one_worker_and_three_make_the_same_bytes_and_leave_nothing(redis_url: s
     seen = []
     for fleet in (1, 3):
         with serving(RedisSettings(url=redis_url), tmp_path, workers=fleet, threads=1) as (_, link):
-            assert len(workers(link)) == fleet
+            assert [worker.threads for worker in workers(link)] == [1] * fleet
             link.run(open_ring(link.keys, RING))
             link.run(place(link.keys, order(count=2000)))
             batches, end = collect(link)

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from nonesuch.classifiers import ClassifierSpec, build
 from nonesuch.classifiers.file import write_classifier
 from nonesuch.errors import GeneratorNotFound, InvalidValue, NotFound
-from nonesuch.process import CPU_SETTINGS
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_worker.calibrate import calibration as calibration_module
 from nonesuch_worker.calibrate.calibration import mining_params
@@ -181,9 +180,7 @@ def judges(tmp_path: Path) -> dict[str, str]:
     return {"classifier": str(run), "teacher": str(saved(tmp_path / "teacher.safetensors", 2))}
 
 
-def called(monkeypatch: pytest.MonkeyPatch, **options: Any) -> str:
-    for name, value in CPU_SETTINGS.items():
-        monkeypatch.setenv(name, value)  # or the command would start this process again
+def called(**options: Any) -> str:
     app = typer.Typer()
     app.command()(calibrate)
     arguments = [str(a) for name, value in options.items() for v in np.atleast_1d(value) for a in (f"--{name}", v)]
@@ -192,12 +189,10 @@ def called(monkeypatch: pytest.MonkeyPatch, **options: Any) -> str:
     return result.stdout
 
 
-def test_the_command_prints_the_curves_and_a_line_to_paste(
-    monkeypatch: pytest.MonkeyPatch, judges: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_command_prints_the_curves_and_a_line_to_paste(judges: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "calibration.json"
     options = {"eta": [0.05, 0.2], "steps": 3, "images": 40, "floor": 0, "target": 0.9, "param": ["sigma=1.5"]}
-    said = called(monkeypatch, generator=SOURCE, **judges, **options, out=out)
+    said = called(generator=SOURCE, **judges, **options, out=out)
     found = json.loads(out.read_text())
     assert found["reached"] and len(found["curve"]) == 8 and found["params"] == {"sigma": 1.5}
     assert found["generator"]["id"] == "analytic" and found["teacher"]["version"] == 2
@@ -210,21 +205,17 @@ def test_the_command_prints_the_curves_and_a_line_to_paste(
         assert f"{p['top_probability']:.3f} · {100 * p['agreement']:5.1f} %" in said
 
 
-def test_the_command_says_that_the_target_was_not_reached(
-    monkeypatch: pytest.MonkeyPatch, judges: dict[str, str]
-) -> None:
-    said = called(monkeypatch, generator=SOURCE, **judges, eta=0.001, steps=1, images=8, floor=0, target=0.2501)
+def test_the_command_says_that_the_target_was_not_reached(judges: dict[str, str]) -> None:
+    said = called(generator=SOURCE, **judges, eta=0.001, steps=1, images=8, floor=0, target=0.2501)
     assert "not reached" in said
-    said = called(monkeypatch, generator=SOURCE, **judges, eta=0.001, steps=1, images=8, floor=1)
+    said = called(generator=SOURCE, **judges, eta=0.001, steps=1, images=8, floor=1)
     assert "not reached" in said and "params" not in said
 
 
-def test_the_command_refuses_what_cannot_work(
-    monkeypatch: pytest.MonkeyPatch, judges: dict[str, str], tmp_path: Path
-) -> None:
+def test_the_command_refuses_what_cannot_work(judges: dict[str, str], tmp_path: Path) -> None:
     def refused(error: type[Exception], said: str, **changed: Any) -> None:
         with pytest.raises(error, match=said):
-            called(monkeypatch, **{"generator": SOURCE, "images": 8, "steps": 1, **judges, **changed})
+            called(**{"generator": SOURCE, "images": 8, "steps": 1, **judges, **changed})
 
     other_images = saved(tmp_path / "images", 3, image_shape=(16, 16, 1))
     other_count = saved(tmp_path / "count", 3, classes=5, class_names=())
@@ -249,4 +240,4 @@ def test_a_generator_without_gradients_is_refused(monkeypatch: pytest.MonkeyPatc
     flat.info = flat.info.model_copy(update={"differentiable": False})
     monkeypatch.setattr(calibration_module, "load_generator", lambda source, device: flat)
     with pytest.raises(InvalidValue, match="no gradients to follow"):
-        called(monkeypatch, generator=SOURCE, **judges)
+        called(generator=SOURCE, **judges)

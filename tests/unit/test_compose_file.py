@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.process import CPU_SETTINGS, THREADS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -77,11 +77,16 @@ def test_the_example_names_every_variable_with_its_default() -> None:
 
 def test_the_gateway_is_built_without_torch_and_the_others_keep_large_blocks() -> None:
     for name, value in CPU_SETTINGS.items():
-        assert f"{name}={value}" in STEPS["torch"]
+        assert re.search(rf"\b{name}={re.escape(value)}(\s|$)", STEPS["torch"])
     parents = {name: PARENT[service["build"]["target"]] for name, service in OURS.items()}
     assert parents == {"gateway": "base", "worker": "torch", "trainer": "torch"}
     assert PARENT["torch"] == "base"
     assert PARENT["base"] == "python:3.11-slim-bookworm"
+
+
+def test_the_number_of_threads_is_left_to_the_cores_that_a_container_gets() -> None:
+    assert not [stage for stage, steps in STEPS.items() if re.search(rf"\b{THREADS}=", steps)]
+    assert not [name for name, service in OURS.items() if THREADS in service["environment"]]
 
 
 def test_the_trainer_runs_a_config_that_exists() -> None:

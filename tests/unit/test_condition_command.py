@@ -22,7 +22,6 @@ from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue, Not
 from nonesuch.labels import Balanced
 from nonesuch.ledger import NO_USES
 from nonesuch.orders import Order
-from nonesuch.process import CPU_SETTINGS
 from nonesuch.schema import images_of, labels_of
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tickets import Ticket
@@ -42,8 +41,6 @@ QUICK = "iterations = 120\nhidden = 32\nlr = 0.005\nbatch = 32\nregulariser = 'n
 @pytest.fixture(autouse=True)
 def _plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugins, "entry_points", quadrants.registered)
-    for name, value in CPU_SETTINGS.items():
-        monkeypatch.setenv(name, value)  # or the command would start this process again
 
 
 def header(**given: Any) -> SnapshotHeader:

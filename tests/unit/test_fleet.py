@@ -37,16 +37,18 @@ LAPTOP = Node("laptop", cpus=4, gpus=0)
 BOX = Node("box", cpus=32, gpus=2)
 
 
-def test_a_gpu_node_has_a_seat_for_each_gpu_and_a_cpu_node_divides_its_cores() -> None:
+def test_a_gpu_node_has_a_seat_for_each_gpu_and_every_node_divides_its_cores() -> None:
     wanted = sorted(seats([LAPTOP, BOX], workers=3))
     assert [(s.node, s.number, s.gpu, s.threads) for s in wanted] == [
-        ("box", 0, True, None),
-        ("box", 1, True, None),
+        ("box", 0, True, 16),
+        ("box", 1, True, 16),
         ("laptop", 0, False, 1),
         ("laptop", 1, False, 1),
         ("laptop", 2, False, 1),
     ]
     assert {s.threads for s in seats([LAPTOP], workers=1)} == {4}
+    assert {s.threads for s in seats([LAPTOP], workers=8)} == {1}
+    assert {s.threads for s in seats([LAPTOP, BOX], workers=3, threads=2)} == {2}
 
 
 def test_nodes_join_and_leave() -> None:

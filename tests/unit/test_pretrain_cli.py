@@ -10,7 +10,7 @@ import typer
 from tiny_gan import TINY
 from typer.testing import CliRunner
 
-from nonesuch import plugins, process
+from nonesuch import plugins
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.pretrain import cli, loop
 
@@ -30,7 +30,6 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
     """Run the command, with another function in the place of the training, and return its output."""
 
     def call(result: Path, *options: str) -> str:
-        monkeypatch.setattr(process, "ensure_cpu_settings", lambda: None)
         monkeypatch.setattr(loop, "pretrain", lambda *args, **kwargs: result)
         app = typer.Typer()
         app.command()(cli.pretrain)

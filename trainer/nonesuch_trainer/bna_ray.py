@@ -6,7 +6,6 @@ Images and weights go through Ray's object store, never through its client (`ray
 """
 
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from numpy.typing import NDArray
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.cores import available_cores
 from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.process import tensor_environment
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.bna import BatchStatistics, BNAConfig, batch_rows, merge, statistics
 
@@ -66,12 +66,12 @@ def spread(
     spans = [span for span in np.array_split(np.arange(len(rows)), workers) if len(span)]
     with _cluster(address, len(spans), images.nbytes + len(payload)) as ray:
         gpu = ray.cluster_resources().get("GPU", 0) >= 1
-        threads = 1 if address else max(1, (os.cpu_count() or 1) // len(spans))
+        threads = 1 if address else max(1, available_cores() // len(spans))
         task = ray.remote(_sum_up).options(
             num_cpus=1,
             num_gpus=1 if gpu else 0,
             max_retries=2,  # of a task whose node is lost: it does the same again
-            runtime_env={"env_vars": {**CPU_SETTINGS, "OMP_NUM_THREADS": str(threads)}},
+            runtime_env={"env_vars": tensor_environment(threads)},
         )
         weights = ray.put(payload)
         pending = []
@@ -79,7 +79,7 @@ def spread(
             batches = rows[span[0] : span[-1] + 1]
             shard = images[np.concatenate(batches)]
             sizes = [len(batch) for batch in batches]
-            pending.append(task.remote(header, weights, shard, sizes, config, int(span[0]), len(rows), threads))
+            pending.append(task.remote(header, weights, shard, sizes, config, int(span[0]), len(rows)))
         return merge(_results(ray, pending, timeout_s, on_batches))
 
 
@@ -91,10 +91,8 @@ def _sum_up(
     config: BNAConfig,
     first: int,
     total: int,
-    threads: int,
 ) -> BatchStatistics:
     """The task: the batches `first`, `first` + 1, … of `total`, of `sizes` images each, one after the other."""
-    torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows a task the GPU that it has reserved
     model = load_snapshot(header, payload, device)
     normalisation = Normalisation(mean=header.mean, std=header.std)

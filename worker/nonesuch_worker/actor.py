@@ -13,13 +13,12 @@ from nonesuch_worker.settings import WorkerSettings
 class WorkerActor:
     """Loads the generators when it is made, then works until told to stop.
 
+    Its process is to be started with `nonesuch.process.tensor_environment`: it takes its number of threads from there.
     Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` uses the other.
     """
 
-    def __init__(self, settings: str, threads: int | None) -> None:
+    def __init__(self, settings: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
-        if threads is not None:
-            torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._loop: TicketLoop = make_loop(WorkerSettings.model_validate_json(settings), device)
 

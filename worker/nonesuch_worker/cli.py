@@ -14,9 +14,14 @@ def worker(
     address: Annotated[
         str | None, typer.Option(envvar="RAY_ADDRESS", help="A Ray cluster to use; a private one if left out.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of one worker.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of one worker; its share of its node's cores if left out.")
+    ] = None,
 ) -> None:
     """Keep one worker for each GPU of the cluster (or --workers on a CPU node) and restart what dies, until Ctrl-C."""
+    from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
     import torch
 
     from nonesuch.link import Link

@@ -36,8 +36,8 @@ class Seat:
     node: str
     number: int
     gpu: bool
-    threads: int | None
-    """CPU threads for the worker; None leaves the choice to the framework."""
+    threads: int
+    """CPU threads for the worker."""
 
 
 class Host(Protocol):
@@ -61,16 +61,18 @@ class Host(Protocol):
 
 
 def seats(nodes: Iterable[Node], workers: int, threads: int | None = None) -> set[Seat]:
-    """The seats of a cluster: one for each GPU; on a node without any, `workers` that share its cores."""
+    """The seats of a cluster: one for each GPU; on a node without any, `workers`. Those of a node share its cores.
+
+    Args:
+        threads: CPU threads of each instead of its share.
+    """
     if workers < 1:
         raise InvalidValue(f"{workers} workers make nothing: give at least 1")
     wanted = set()
     for node in nodes:
-        if node.gpus:
-            wanted |= {Seat(node.id, i, True, threads) for i in range(node.gpus)}
-        else:
-            share = threads or max(1, node.cpus // workers)
-            wanted |= {Seat(node.id, i, False, share) for i in range(workers)}
+        places = node.gpus or workers
+        share = threads or max(1, node.cpus // places)
+        wanted |= {Seat(node.id, i, node.gpus > 0, share) for i in range(places)}
     return wanted
 
 

@@ -1,7 +1,6 @@
 """Ray as the fleet's host: decides where actors live, and nothing else. No data passes through it."""
 
 import logging
-import os
 from collections.abc import Hashable, Iterable
 from typing import Any
 
@@ -9,7 +8,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.cores import available_cores
+from nonesuch.process import tensor_environment
 from nonesuch_worker.actor import WorkerActor
 from nonesuch_worker.fleet import Node, Seat
 from nonesuch_worker.settings import WorkerSettings
@@ -27,7 +27,11 @@ class RayHost:
         self._settings = settings
         options: dict[str, Any] = {"address": address or "local"}
         if not address:
-            options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+            options |= {
+                "num_cpus": available_cores(),
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+            }
         ray.init(namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **options)
 
     def nodes(self) -> list[Node]:
@@ -39,8 +43,6 @@ class RayHost:
         ]
 
     def start(self, seat: Seat) -> Hashable:
-        # The environment must be there before the process starts: glibc and OpenMP read it once.
-        env = {**CPU_SETTINGS, "OMP_NUM_THREADS": str(seat.threads or os.cpu_count() or 1)}
         remote: Any = ray.remote(WorkerActor)
         actor = remote.options(
             num_cpus=0,  # the seats already divide the cores
@@ -48,8 +50,8 @@ class RayHost:
             max_concurrency=2,
             max_restarts=0,  # the fleet restarts, with a pause that grows
             scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
-            runtime_env={"env_vars": env},
-        ).remote(self._settings.model_dump_json(), seat.threads)
+            runtime_env={"env_vars": tensor_environment(seat.threads)},
+        ).remote(self._settings.model_dump_json())
         return _Worker(actor, actor.run.remote())
 
     def failure(self, worker: Hashable) -> str | None:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 
 import torch
 
+from nonesuch.allocator import block_faults
 from nonesuch.catalog import WorkerInfo
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import SnapshotNotFound
@@ -79,6 +80,8 @@ def make_loop(settings: WorkerSettings, device: torch.device) -> TicketLoop:
         host=socket.gethostname(),
         pid=os.getpid(),
         device=str(device),
+        threads=torch.get_num_threads(),
+        block_faults=block_faults(),
         started=time.time(),
         generators=tuple(g.info for g in generators),
         strategies=describe(),

@@ -20,12 +20,13 @@ def demo(
     ] = "test",
 ) -> None:
     """Train on images that do not exist, judge on real ones: fixed, smoothed and mined datasets, and a reference."""
-    from nonesuch.config import validated
     from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
+    from nonesuch.config import validated
     from nonesuch_trainer.demo.arms import DemoPlan
     from nonesuch_trainer.demo.run import run_demo
 
-    ensure_cpu_settings()
     console = Console(highlight=False, soft_wrap=True)
     given = {"out": out, "size": size, "epochs": epochs, "seed": seed, "generator": generator, "data": data}
     plan = validated(DemoPlan, {**given, "split": split}, "the options")

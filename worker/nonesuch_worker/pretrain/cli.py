@@ -24,15 +24,18 @@ def pretrain(
 
     Uses their labels unless the config says `conditional = false`. For several GPUs:
     torchrun --nproc-per-node=N -m nonesuch pretrain CONFIG.toml
+
+    On a CPU, say OMP_NUM_THREADS before torchrun: else it gives each process one thread.
     """
-    from nonesuch import plugins
     from nonesuch.process import ensure_cpu_settings
+
+    ensure_cpu_settings()
+    from nonesuch import plugins
     from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
     from nonesuch_worker.pretrain.config import PretrainConfig
     from nonesuch_worker.pretrain.distributed import leads
     from nonesuch_worker.pretrain.loop import pretrain as run
 
-    ensure_cpu_settings()
     recipe = PretrainConfig() if config is None else PretrainConfig.from_toml(config)
     if iterations is not None:
         recipe = recipe.model_copy(update={"iterations": iterations})
