@@ -4,6 +4,7 @@ A generator is trained, converted and checked in the form that its authors gave 
 it is loaded, into a network that computes the same function with less work:
 
     folding        spectral norm, divided into the weights
+    convolutions   what is left of the layers
     norms          every conditional batch normalisation as one multiply-add, all their linears as one product
     statistics     the statistics that belong to a truncation
     upsampling     nearest-upsample + 3×3 convolution on the small image
@@ -12,7 +13,6 @@ it is loaded, into a network that computes the same function with less work:
     biggan         BigGAN-deep, made of these
     compact        our own family, made of these
     compiling      torch.compile and its cache, where they pay
-    operations     how much arithmetic is left
     copy_out, micro_batches
                    how images leave the device, and how many are made at once
 
