@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pytorch_pretrained_biggan import BigGANConfig
 from safetensors.torch import load_file, save_file
+from tiny_biggan import SMALLEST, changed
 from typer.testing import CliRunner, Result
 
 from nonesuch.cli import make_app
@@ -25,15 +25,7 @@ from nonesuch_worker.generators.load import load_generator, packaged
 from nonesuch_worker.generators.verifying import check_images
 from nonesuch_worker.minter import Minter
 
-CONFIG = BigGANConfig(
-    output_dim=8,
-    z_dim=8,
-    class_embed_dim=8,
-    channel_width=8,
-    num_classes=3,
-    layers=[(True, 16, 8), (False, 8, 4), (False, 4, 2), (False, 2, 1)],
-    attention_layer_position=1,
-)
+CONFIG = changed(SMALLEST, num_classes=3)
 
 
 @pytest.fixture(autouse=True)

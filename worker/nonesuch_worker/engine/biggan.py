@@ -67,7 +67,9 @@ class MintingBigGAN(nn.Module):
         self.norms = Norms(
             [
                 *(_norm(getattr(block, f"bn_{i}")) for block in blocks for i in range(NORMS_OF_A_BLOCK)),
-                plain_norm(last.weight, last.bias, last.running_means, last.running_vars, condition=condition),
+                plain_norm(
+                    last.weight.detach(), last.bias.detach(), last.running_means, last.running_vars, condition=condition
+                ),
             ],
             eps=eps,
             rule=rule,

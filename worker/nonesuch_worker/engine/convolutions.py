@@ -17,7 +17,8 @@ class Frozen(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype) -> None:
         """Copies weight (O, C, h, w), or (C, O, h, w) of a transposed convolution, and bias (O,)."""
         super().__init__()
-        self.register_buffer("weight", weight.detach().to(dtype).contiguous(memory_format=torch.channels_last))
+        copy = weight.detach().to(dtype, copy=True)  # `contiguous` would leave a 1×1 kernel where it is
+        self.register_buffer("weight", copy.contiguous(memory_format=torch.channels_last))
         self.register_buffer("bias", None if bias is None else bias.detach().to(dtype).clone())
 
 
