@@ -39,8 +39,8 @@ fix: $(READY)  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## the benchmarks; each prints a table and, last, one line of JSON
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(READY)  ## the benchmarks (ONLY="ring generator" for some of them), and the table of docs/performance.md
+	@$(BIN)/python benchmarks/run.py $(ONLY)
 
 clean:  ## what can be made again (not runs/)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -102,7 +102,16 @@ def main() -> None:
     table.add_row(generator.info.id, str(batch), f"{bare:.0f}", f"{service:.0f}", f"{service / bare:.2f}")
     Console().print(table)
     result = {"name": "minting", "generator": generator.info.id, "ratio_vs_plain": round(service / bare, 3)}
-    print(json.dumps(result | {"images_per_second": round(service), "plain_images_per_second": round(bare)}))
+    rows = [
+        [
+            f"the generator {generator.info.id}, batches of {batch}",
+            f"a plain loop in one process: {bare:.0f} images/s",
+            f"order → ticket → Redis → consumer: {service:.0f} images/s",
+            f"{service / bare:.2f} of the generator's speed arrives",
+        ]
+    ]
+    rates = {"images_per_second": round(service), "plain_images_per_second": round(bare)}
+    print(json.dumps(result | rates | {"rows": rows}))
 
 
 if __name__ == "__main__":
