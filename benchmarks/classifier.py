@@ -1,6 +1,6 @@
 """What a step of training costs: a run's own loop on its resident dataset, and a plain loop over image files.
 
-    python benchmarks/classifier.py [--widths 16 64] [--rounds 7]
+    python benchmarks/classifier.py [--widths 16 64] [--rounds 5]
 
 Peer: what most people write. A `Dataset` opens a PNG of a folder of class folders with Pillow and changes it with the
 steps of torchvision's RandomCrop(padding), RandomHorizontalFlip, ToTensor and Normalize, one image at a time; a
@@ -38,8 +38,8 @@ from nonesuch.process import CPU_SETTINGS, tensor_environment
 
 GENERATOR = "fashion-mnist"
 BATCH, SHIFT, RATE, MOMENTUM, DECAY = 128, 2, 0.01, 0.9, 1e-4
-STEPS = {16: 16, 64: 4}
-"""Of an epoch on a CPU, by the width of the network: a second or several."""
+STEPS = {16: 12, 64: 2}
+"""Of an epoch on a CPU, by the width of the network: a second or a few."""
 GPU_STEPS = 100
 MAX_WORKERS = 8
 """Of a DataLoader, however many cores there are."""
@@ -201,7 +201,10 @@ def mint(folder: Path, images: int) -> None:
     labels = torch.arange(images) % len(generator.info.class_names)
     z = torch.randn(images, generator.info.z_dim, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        parts = [to_uint8_NHWC(generator(*part)) for part in zip(z.split(BATCH), labels.split(BATCH), strict=True)]
+        parts = [
+            to_uint8_NHWC(generator(*part))
+            for part in zip(torch.split(z, BATCH), torch.split(labels, BATCH), strict=True)
+        ]
     pixels = torch.cat(parts).numpy()  # (N, 28, 28, 1)
     np.save(folder / "images.npy", pixels)
     np.save(folder / "labels.npy", labels.numpy().astype(np.int32))
@@ -211,28 +214,79 @@ def mint(folder: Path, images: int) -> None:
         Image.fromarray(image[:, :, 0]).save(folder / str(label) / f"{number:06}.png")
 
 
-def measure(folder: Path, width: int, images: int, rounds: int, bfloat16: bool) -> dict[str, float]:
-    """Medians over the rounds: images/s of each loop, and the ratios to the faster one of the peer's."""
-    rates: dict[str, list[float]] = {}
-    with ExitStack() as stack:
-        peer, ours = Side(folder, ours=False), Side(folder, ours=True)
-        stack.callback(peer.close)
-        stack.callback(ours.close)
-        for _ in range(rounds):
-            for workers in (0, min(MAX_WORKERS, available_cores())):
-                rate = peer.rate(width=width, images=images, workers=workers)
-                rates.setdefault(f"peer, {workers} workers", []).append(rate)
-            for precision in ("float32", "bfloat16")[: 1 + bfloat16]:
-                rate = ours.rate(width=width, images=images, precision=precision)
-                rates.setdefault(f"ours, {precision}", []).append(rate)
+def measure(peer: Side, ours: Side, width: int, images: int, rounds: int, halves: bool) -> dict[str, Any]:
+    """The figures of one width: images/s of each loop, and ours over the faster one of the peer's."""
+    loops: dict[str, tuple[Side, dict[str, int | str]]] = {
+        f"{workers} workers": (peer, {"workers": workers}) for workers in (0, min(MAX_WORKERS, available_cores()))
+    }
+    precisions = ("float32", "bfloat16")[: 1 + halves]
+    loops |= {precision: (ours, {"precision": precision}) for precision in precisions}
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(rounds):
+        for name, (side, loop) in loops.items():
+            rates[name].append(side.rate(width=width, images=images, **loop))
     medians = {name: statistics.median(found) for name, found in rates.items()}
-    best = max((name for name in rates if name.startswith("peer")), key=lambda name: medians[name])
-    ...
-    return medians
+    best = max((name for name, (side, _) in loops.items() if side is peer), key=lambda name: medians[name])
+    figures: dict[str, Any] = {"images_per_s": {name: round(rate, 1) for name, rate in medians.items()}, "peer": best}
+    for precision in precisions:
+        within = [a / b for a, b in zip(rates[precision], rates[best], strict=True)]
+        figures[precision] = round(statistics.median(within), 3)
+    return figures
+
+
+def has_bfloat16() -> bool:
+    """Whether the device that is measured computes in it, and does not just pretend to."""
+    import torch
+
+    capabilities = torch.cpu.get_capabilities()
+    return torch.cuda.is_available() or capabilities["avx512_bf16"] or capabilities["amx_bf16"]
+
+
+def row(width: int, figures: dict[str, Any], precision: str) -> list[str]:
+    """For the table of docs/performance.md."""
+    rates, peer = figures["images_per_s"], figures["peer"]
+    alone = precision == "float32"
+    return [
+        f"ResNet-18 of width {width}, batches of {BATCH}" + ("" if alone else ", ours in bfloat16"),
+        f"a `DataLoader` of PNG files with {peer}: {rates[peer]:,.0f} images/s",
+        f"`learn` on the resident dataset{'' if alone else ' in bfloat16'}: {rates[precision]:,.0f} images/s",
+        f"{figures[precision]:.2f}",
+    ]
 
 
 def main() -> None:
-    ...
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--widths", type=int, nargs="+", default=sorted(STEPS), choices=sorted(STEPS))
+    parser.add_argument("--rounds", type=int, default=5, help="in each, every loop has an epoch")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+        return
+    import torch
+
+    gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if gpu else torch.cpu.get_capabilities()["cpu_name"]
+    print(f"{device}, {available_cores()} cores, torch {torch.__version__}")
+    images = {width: BATCH * (GPU_STEPS if gpu else STEPS[width]) for width in options.widths}
+    halves = has_bfloat16()
+    result: dict[str, Any] = {"name": "classifier"}
+    rows = []
+    table = Table("width", "loop", "images/s", "ratio")
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        mint(folder, max(images.values()))
+        peer, ours = Side(folder, ours=False), Side(folder, ours=True)
+        stack.callback(peer.close)
+        stack.callback(ours.close)
+        for width in options.widths:
+            figures = measure(peer, ours, width, images[width], options.rounds, halves)
+            for name, rate in figures["images_per_s"].items():
+                table.add_row(str(width), name, f"{rate:.0f}", f"{figures[name]:.2f}" if name in figures else "")
+            rows += [row(width, figures, precision) for precision in ("float32", "bfloat16")[: 1 + halves]]
+            result |= {f"ratio_width_{width}": figures["float32"], f"width_{width}": figures}
+    Console().print(table)
+    print(json.dumps(result | {"rows": rows}))
 
 
 if __name__ == "__main__":
