@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_ENOUGH_IMAGES = 16
+"""From so many on PyTorch takes oneDNN for 1×1 convolutions on one thread (`use_mkldnn` in ATen's Convolution.cpp)."""
+
 
 class Frozen(nn.Module):
     """A weight and a bias in the precision that is computed in. They are buffers: no optimiser sees them."""
@@ -56,10 +59,11 @@ class Pointwise(Frozen):
 
 
 def pointwise(x_NCHW: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1×1 convolution that is as fast on one thread as on many.
+    """A 1×1 convolution that is fast on one thread, too.
 
     With one CPU thread PyTorch hands a 1×1 convolution of fewer than 16 images to a kernel half as fast as oneDNN's. In
-    channels_last the rows of all images can pass for images of one row each, of which there are enough.
+    channels_last the rows of all images can pass for images of one row each, of which there are enough. With several
+    threads that would cost a tenth.
 
     Args:
         x_NCHW: (B, C, H, W) in channels_last.
@@ -70,6 +74,8 @@ def pointwise(x_NCHW: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
         (B, O, H, W) in channels_last.
     """
     batch, _, height, width = x_NCHW.shape
+    if torch.compiler.is_compiling() or x_NCHW.is_cuda or batch >= _ENOUGH_IMAGES or torch.get_num_threads() > 1:
+        return F.conv2d(x_NCHW, weight, bias)
     rows = x_NCHW.permute(0, 2, 3, 1).reshape(batch * height, 1, width, -1)
     y = F.conv2d(rows.permute(0, 3, 1, 2), weight, bias)  # (B H, O, 1, W)
     return y.permute(0, 2, 3, 1).reshape(batch, height, width, -1).permute(0, 3, 1, 2)
