@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by `data`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def user_folder(variable: str, default: str, env: Mapping[str, str] = os.environ) -> Path:
+    """A base folder of the XDG specification; it need not exist.
+
+    Args:
+        variable: what names it, as `XDG_DATA_HOME`.
+        default: where it is otherwise, below the home folder.
+    """
+    folder = Path(env.get(variable) or "")
+    return folder if folder.is_absolute() else Path.home() / default  # the specification has relative paths ignored
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nonesuch.files import user_folder
+
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 Network = Callable[..., Tensor]
@@ -51,7 +53,4 @@ def powers_of_two(rows: int) -> Iterator[slice]:
 
 def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
     """Where compiled code is kept if nothing else is said: `nonesuch/inductor` in `$XDG_CACHE_HOME` or `~/.cache`."""
-    caches = Path(env.get("XDG_CACHE_HOME") or "")
-    if not caches.is_absolute():  # not set; the XDG specification has relative paths ignored
-        caches = Path.home() / ".cache"
-    return caches / "nonesuch" / "inductor"
+    return user_folder("XDG_CACHE_HOME", ".cache", env) / "nonesuch" / "inductor"

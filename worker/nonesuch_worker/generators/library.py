@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import locked
+from nonesuch.files import locked, user_folder
 from nonesuch_worker.generators.card import CARD
 
 VARIABLE = "NONESUCH_LIBRARY"
@@ -22,10 +22,7 @@ def library_folder(env: Mapping[str, str] = os.environ) -> Path:
     """Where the library is; it need not exist."""
     if given := env.get(VARIABLE):
         return Path(given).expanduser()
-    data = Path(env.get("XDG_DATA_HOME") or "")
-    if not data.is_absolute():  # not set; the XDG specification has relative paths ignored
-        data = Path.home() / ".local" / "share"
-    return data / "nonesuch" / "generators"
+    return user_folder("XDG_DATA_HOME", ".local/share", env) / "nonesuch" / "generators"
 
 
 def library() -> list[str]:

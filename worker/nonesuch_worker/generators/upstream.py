@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch_worker.generators.biggan import COMPATIBLE, load
+from nonesuch_worker.generators.biggan import BigGANGenerator
 from nonesuch_worker.generators.biggan_folder import CONFIG, SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
+from nonesuch_worker.generators.biggan_options import BigGANOptions
 from nonesuch_worker.latents import latents
 
 TRUNCATIONS = (0.14, 0.5, 1.0)
@@ -133,11 +134,13 @@ def compare(upstream: BigGAN, folder: Path, advance: Callable[[int], None] = lam
         InvalidValue: the network cannot make any.
     """
     config = upstream.config
-    kept = BigGANFolder(folder).load()[0].state_dict()
+    model, info = BigGANFolder(folder).load()
+    kept = model.state_dict()
     for name, tensor in upstream.state_dict().items():
         if not torch.equal(kept[name], tensor):
             raise IntegrityError(f"{folder} has other numbers than upstream in tensor {name}: convert it again")
-    compatible, interpolated = load(f"{folder},{COMPATIBLE}", CPU), load(str(folder), CPU)
+    compatible = BigGANGenerator(model, info, CPU, BigGANOptions(compatible=True))
+    interpolated = BigGANGenerator(model, info, CPU)
     classes = tuple(sorted({0, config.num_classes // 2, config.num_classes - 1}))
     labels = torch.tensor(classes)
     differences = []
