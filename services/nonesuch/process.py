@@ -8,7 +8,7 @@ none since there is but one arena. `allocator.py` measures whether blocks are ke
 
 Spinning: OpenMP's threads spin while they wait for each other; where two processes share the cores, as a trainer and a
 worker do on one machine, the waiting threads keep the working ones from their cores. A short spin (libgomp counts turns
-of a loop) costs a few per cent alone and saves a third or more of the time there: `benchmarks/sharing.py` measures
+of a loop) saves a third or more of the time there, and costs up to a fifth alone: `benchmarks/sharing.py` measures
 both.
 
 Threads: OMP_NUM_THREADS, which OpenMP, MKL and torch all follow (with MKL up to the physical cores). It is,

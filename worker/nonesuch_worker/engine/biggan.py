@@ -11,7 +11,7 @@ A block, of which every other one doubles the resolution:
 Shapes: B samples, Z = z_dim, K classes, H = W the image's side.
 """
 
-from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from pytorch_pretrained_biggan import BigGAN
@@ -103,13 +103,10 @@ class MintingBigGAN(nn.Module):
         *norms, last = self.norms(condition, statistics)
         x = F.linear(condition, self.input_weight, self.input_bias).to(self._dtype)
         x_NCHW = x.view(-1, BASE_SIDE, BASE_SIDE, self._width).permute(0, 3, 1, 2)  # in channels_last as it is
-        place = 0
+        of_blocks = iter(norms)
         for layer in self.layers:
-            if isinstance(layer, Block):
-                x_NCHW = layer(x_NCHW, norms[place : place + NORMS_OF_A_BLOCK])
-                place += NORMS_OF_A_BLOCK
-            else:
-                x_NCHW = layer(x_NCHW)
+            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
+            x_NCHW = layer(x_NCHW, *own)
         image: Tensor = self.pixels(last.relu(x_NCHW))
         return torch.tanh(image.float())
 
@@ -131,7 +128,7 @@ class Block(nn.Module):
         self.second = Convolution(folded_weight(block.conv_2), block.conv_2.bias, dtype=dtype, padding=1)
         self.expand = Pointwise(folded_weight(block.conv_3), block.conv_3.bias, dtype=dtype)
 
-    def forward(self, x_NCHW: Tensor, norms: Sequence[Affine]) -> Tensor:
+    def forward(self, x_NCHW: Tensor, *norms: Affine) -> Tensor:
         h = self.reduce(norms[0].relu(x_NCHW))
         h = self.first(norms[1].relu(h))
         h = self.second(norms[2].relu(h))

@@ -9,6 +9,8 @@ Two things more than BigGAN has:
 Shapes: B samples, C channels, Z = z_dim, E numbers of a class embedding, K classes, H = W the image's side.
 """
 
+from itertools import islice
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,6 +25,7 @@ from nonesuch_worker.engine.upsampling import add_upsampled, upsampled_conv
 from nonesuch_worker.generators.attention import SelfAttention
 from nonesuch_worker.generators.compact import CompactGenerator, ConditionalBatchNorm, UpBlock
 
+NORMS_OF_A_BLOCK = 2
 _ANY_TRUNCATION = 1.0
 """The network has one set of statistics."""
 
@@ -76,13 +79,10 @@ class MintingCompact(nn.Module):
         *norms, last = self.norms(torch.cat((self.embedding[labels], z), dim=1), self.statistics)
         x = F.linear(z[:, : self._chunk], self.input_weight, self.input_bias).to(self._dtype)
         x_NCHW = x.view(-1, *self._base).permute(0, 3, 1, 2)
-        place = 0
+        of_blocks = iter(norms)
         for layer in self.layers:
-            if isinstance(layer, Block):
-                x_NCHW = layer(x_NCHW, norms[place], norms[place + 1])
-                place += 2
-            else:
-                x_NCHW = layer(x_NCHW)
+            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
+            x_NCHW = layer(x_NCHW, *own)
         image: Tensor = self.pixels(last.relu(x_NCHW))
         return torch.tanh(image.float())
 
