@@ -15,6 +15,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
+from generator import convolutions
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -85,21 +86,6 @@ class Clock:
             self.flops[PARTS[type(module)]] += flops(module, inputs[0], output)
 
 
-def peak(rounds: int) -> float:
-    """FLOP/s of the fastest of the network's 3×3 convolutions."""
-    best = 0.0
-    for channels, side in ((512, 16), (256, 32), (128, 64), (64, 128)):
-        x = torch.randn(8, channels, side, side).contiguous(memory_format=torch.channels_last)
-        w = torch.randn(channels, channels, 3, 3).contiguous(memory_format=torch.channels_last)
-        seconds = []
-        for _ in range(rounds):
-            start = time.perf_counter()
-            torch.conv2d(x, w, padding=1)
-            seconds.append(time.perf_counter() - start)
-        best = max(best, 2.0 * x.numel() * channels * 9 / statistics.median(seconds))
-    return best
-
-
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -125,7 +111,8 @@ def main() -> None:
         whole = time.perf_counter() - start
         rounds.append({**clock.seconds, BETWEEN: whole - sum(clock.seconds.values())})
     seconds = {part: statistics.median(r[part] for r in rounds) for part in rounds[0]}
-    top = peak(options.rounds)
+    convolve = convolutions()
+    top = statistics.median(convolve(options.batch) for _ in range(options.rounds))
     table = Table("part", "ms", "of the time", "GFLOP", "GFLOP/s", "of the peak")
     parts = {}
     for part, taken in sorted(seconds.items(), key=lambda item: -item[1]):
