@@ -4,7 +4,7 @@
 
 No peer: it says what limits `generator.py`. The clock runs around each part of the network; what is left between them
 are the multiply-adds of the norms with their relus, and the sums of the residual blocks. Operations are counted as in
-`generator.py`, but for the nine products, which are counted as nine. Medians over the rounds.
+`generator.py`, but for the nine products and the row pairs, which are counted as they are done. Medians over the rounds.
 """
 
 import argparse
@@ -23,20 +23,23 @@ from torch import Tensor, nn
 from nonesuch.process import ensure_cpu_settings
 from nonesuch_worker.engine.attention import Attention
 from nonesuch_worker.engine.biggan import MintingBigGAN
-from nonesuch_worker.engine.convolutions import Convolution, Pointwise, TransposedConvolution
+from nonesuch_worker.engine.convolutions import Convolution, Linear, Pointwise, TransposedConvolution
 from nonesuch_worker.engine.norms import Norms
 from nonesuch_worker.engine.pixels import FourPixels
 from nonesuch_worker.engine.upsampling import NineProducts
+from nonesuch_worker.engine.winograd import RowPairs
 
 BETWEEN = "multiply-adds, relus, sums"
 PARTS: dict[type[nn.Module], str] = {
     Convolution: "3×3 convolutions",
     Pointwise: "1×1 convolutions",
     TransposedConvolution: "upsampling, four phases",
+    RowPairs: "3×3 convolutions, row pairs",
     NineProducts: "upsampling, nine products",
     Attention: "attention",
     FourPixels: "to pixels",
     Norms: "gains and biases",
+    Linear: "the first layer",
 }
 
 
@@ -49,6 +52,8 @@ def flops(module: nn.Module, x: Any, y: Any) -> float:
     if isinstance(module, Pointwise | TransposedConvolution):
         per_pixel = module.weight.numel()
         return 2.0 * x.shape[0] * x.shape[2] * x.shape[3] * per_pixel
+    if isinstance(module, RowPairs):
+        return 2.0 * 6 * x.numel() * y.shape[1]
     if isinstance(module, NineProducts):
         return 2.0 * 9 * x.numel() * y.shape[1]
     if isinstance(module, Attention):
@@ -57,6 +62,8 @@ def flops(module: nn.Module, x: Any, y: Any) -> float:
         inner = len(module.key.weight) + len(module.value.weight)
         return 2.0 * len(x) * positions * (sum(w.numel() for w in weights) + positions // 4 * inner)
     if isinstance(module, Norms):
+        return 2.0 * len(x) * module.linear.weight.numel()
+    if isinstance(module, Linear):
         return 2.0 * len(x) * module.weight.numel()
     raise AssertionError(type(module))
 

@@ -59,8 +59,8 @@ KINDS = {
     "bfloat16": ",bfloat16",
     "peak": "peak",
 }
-TURN = 2
-"""Batches of a turn that count. One more goes before them."""
+TURN, TURN_S = 2, 2.0
+"""Batches of a turn that count: so many at least, and more until so many seconds have passed. One goes before them."""
 OURS = ("eager", "compiled", "bfloat16")
 
 
@@ -210,6 +210,12 @@ class Runner:
         self.memory = answer["memory"]
         return float(answer["taken"])
 
+    def turn(self, batch: int) -> list[float]:
+        end, taken = time.perf_counter() + TURN_S, []
+        while len(taken) < TURN or time.perf_counter() < end:
+            taken.append(self.run(batch))
+        return taken
+
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -252,10 +258,12 @@ def measured(side: int, kinds: list[str], batches: list[int], rounds: int, folde
             runner.wait()
         for batch in batches:
             taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for runner in runners.values():
+                runner.run(batch)  # takes memory, brings weights into order, compiles
             for _ in range(rounds if batch <= HEADLINE[1] else max(3, rounds // 2)):
                 for kind, runner in runners.items():
                     runner.run(batch)  # it was idle: its threads sleep and its weights are in no cache
-                    taken[kind] += [runner.run(batch) for _ in range(TURN)]
+                    taken[kind] += runner.turn(batch)
             peak = statistics.median(taken.pop("peak"))
             for kind, seconds in taken.items():
                 rate = batch / statistics.median(seconds)

@@ -5,8 +5,10 @@ it is loaded, into a network that computes the same function with less work:
 
     folding        spectral norm, divided into the weights
     convolutions   what is left of the layers
+    packing        their weights in the order that a CPU computes in
     norms          every conditional batch normalisation as one multiply-add, all their linears as one product
     statistics     the statistics that belong to a truncation
+    winograd       3×3 convolutions with fewer products
     upsampling     nearest-upsample + 3×3 convolution on the small image
     attention      products on the kernels that are fastest on the device
     pixels         the last convolution: only the channels that are looked at, and several pixels at once

@@ -34,7 +34,7 @@ class Attention(nn.Module):
         value = F.max_pool2d(self.value(x_NCHW), 2)  # (B, V, H/2, W/2)
         attend = attend_by_convolutions if x_NCHW.device.type == "cpu" else attend_by_sdpa
         attended: Tensor = self.output(attend(query, key, value))
-        return x_NCHW + attended
+        return attended.add_(x_NCHW)
 
 
 def attend_by_sdpa(query_NCHW: Tensor, key_NCHW: Tensor, value_NCHW: Tensor) -> Tensor:

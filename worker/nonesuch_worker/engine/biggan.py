@@ -17,15 +17,15 @@ import torch
 from pytorch_pretrained_biggan import BigGAN
 from pytorch_pretrained_biggan.model import BigGANBatchNorm, GenBlock, SelfAttn
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nonesuch_worker.engine.attention import Attention
-from nonesuch_worker.engine.convolutions import Convolution, Pointwise
+from nonesuch_worker.engine.convolutions import Linear, Pointwise
 from nonesuch_worker.engine.folding import folded_weight
 from nonesuch_worker.engine.norms import Affine, Norm, Norms, conditional_norm, plain_norm
 from nonesuch_worker.engine.pixels import to_pixels
 from nonesuch_worker.engine.statistics import Rule, interpolated
 from nonesuch_worker.engine.upsampling import add_upsampled, upsampled_conv
+from nonesuch_worker.engine.winograd import conv3x3
 
 NORMS_OF_A_BLOCK = 4
 BASE_SIDE = 4
@@ -36,8 +36,6 @@ class MintingBigGAN(nn.Module):
     """Upstream's generator, rewritten. Takes no gradient but in z."""
 
     embedding: Tensor
-    input_weight: Tensor
-    input_bias: Tensor
 
     def __init__(
         self,
@@ -60,8 +58,7 @@ class MintingBigGAN(nn.Module):
         self._dtype = dtype
         self._width = 16 * model.config.channel_width
         self.register_buffer("embedding", model.embeddings.weight.detach().T.contiguous())  # (K, Z)
-        self.register_buffer("input_weight", folded_weight(generator.gen_z))
-        self.register_buffer("input_bias", generator.gen_z.bias.detach().clone())
+        self.input = Linear(folded_weight(generator.gen_z), generator.gen_z.bias, dtype=torch.float32)
         blocks = [layer for layer in generator.layers if isinstance(layer, GenBlock)]
         last, condition = generator.bn, 2 * model.config.z_dim
         self.norms = Norms(
@@ -101,13 +98,13 @@ class MintingBigGAN(nn.Module):
         """
         condition = torch.cat((z, self.embedding[labels]), dim=1)  # (B, 2 Z)
         *norms, last = self.norms(condition, statistics)
-        x = F.linear(condition, self.input_weight, self.input_bias).to(self._dtype)
+        x = self.input(condition).to(self._dtype)
         x_NCHW = x.view(-1, BASE_SIDE, BASE_SIDE, self._width).permute(0, 3, 1, 2)  # in channels_last as it is
         of_blocks = iter(norms)
         for layer in self.layers:
             own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
             x_NCHW = layer(x_NCHW, *own)
-        image: Tensor = self.pixels(last.relu(x_NCHW))
+        image: Tensor = self.pixels(last.relu_(x_NCHW))
         return torch.tanh(image.float())
 
 
@@ -123,16 +120,17 @@ class Block(nn.Module):
         self.first = (
             upsampled_conv(weight, bias, side=side, device=device, dtype=dtype)
             if self.doubles
-            else Convolution(weight, bias, dtype=dtype, padding=1)
+            else conv3x3(weight, bias, side=side, device=device, dtype=dtype)
         )
-        self.second = Convolution(folded_weight(block.conv_2), block.conv_2.bias, dtype=dtype, padding=1)
+        grown = 2 * side if self.doubles else side
+        self.second = conv3x3(folded_weight(block.conv_2), block.conv_2.bias, side=grown, device=device, dtype=dtype)
         self.expand = Pointwise(folded_weight(block.conv_3), block.conv_3.bias, dtype=dtype)
 
     def forward(self, x_NCHW: Tensor, *norms: Affine) -> Tensor:
         h = self.reduce(norms[0].relu(x_NCHW))
-        h = self.first(norms[1].relu(h))
-        h = self.second(norms[2].relu(h))
-        h = self.expand(norms[3].relu(h))
+        h = self.first(norms[1].relu_(h))
+        h = self.second(norms[2].relu_(h))
+        h = self.expand(norms[3].relu_(h))
         kept = x_NCHW[:, : h.shape[1]]
         return add_upsampled(h, kept) if self.doubles else h.add_(kept)
 

@@ -13,10 +13,9 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nonesuch_worker.engine.attention import Attention
-from nonesuch_worker.engine.convolutions import Convolution, Pointwise
+from nonesuch_worker.engine.convolutions import Convolution, Linear, Pointwise
 from nonesuch_worker.engine.folding import folded_weight
 from nonesuch_worker.engine.norms import Affine, Norm, Norms, conditional_norm, plain_norm
 from nonesuch_worker.engine.pixels import to_pixels
@@ -34,8 +33,6 @@ class MintingCompact(nn.Module):
     """A `CompactGenerator`, rewritten. Takes no gradient but in z."""
 
     embedding: Tensor
-    input_weight: Tensor
-    input_bias: Tensor
     statistics: Tensor
 
     def __init__(self, network: CompactGenerator, *, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
@@ -46,8 +43,7 @@ class MintingCompact(nn.Module):
         self.register_buffer("embedding", network.embedding.weight.detach().clone())  # (K, E)
         self._chunk = config.chunk_dim
         weight, bias = _in_channels_last(network.input, config.widths[0])
-        self.register_buffer("input_weight", weight)  # (base · base · C, chunk)
-        self.register_buffer("input_bias", bias)
+        self.input = Linear(weight, bias, dtype=torch.float32)  # chunk to base · base · C
         blocks = [block for block in network.blocks if isinstance(block, UpBlock)]
         condition = config.embedding_dim + config.z_dim
         norms = []
@@ -77,13 +73,13 @@ class MintingCompact(nn.Module):
             (B, C, H, W) float32 in [-1, 1].
         """
         *norms, last = self.norms(torch.cat((self.embedding[labels], z), dim=1), self.statistics)
-        x = F.linear(z[:, : self._chunk], self.input_weight, self.input_bias).to(self._dtype)
+        x = self.input(z[:, : self._chunk]).to(self._dtype)
         x_NCHW = x.view(-1, *self._base).permute(0, 3, 1, 2)
         of_blocks = iter(norms)
         for layer in self.layers:
             own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
             x_NCHW = layer(x_NCHW, *own)
-        image: Tensor = self.pixels(last.relu(x_NCHW))
+        image: Tensor = self.pixels(last.relu_(x_NCHW))
         return torch.tanh(image.float())
 
 
@@ -102,7 +98,7 @@ class Block(nn.Module):
 
     def forward(self, x_NCHW: Tensor, first: Affine, second: Affine) -> Tensor:
         h = self.first(first.relu(x_NCHW))
-        h = self.merge(self.second(second.relu(h)))
+        h = self.merge(self.second(second.relu_(h)))
         return add_upsampled(h, self.skip(x_NCHW))
 
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from nonesuch_worker.engine.convolutions import Linear
 from nonesuch_worker.engine.statistics import Rule
 
 
@@ -35,6 +35,12 @@ class Affine(NamedTuple):
     def relu(self, x_NCHW: Tensor) -> Tensor:
         """relu(x · gain + bias), in x's memory format. `x_NCHW` is left as it is."""
         return torch.addcmul(self.bias, x_NCHW, self.gain).relu_()
+
+    def relu_(self, x_NCHW: Tensor) -> Tensor:
+        """The same, in x's place unless gradients are recorded: x is not to be used again."""
+        if torch.is_grad_enabled():
+            return self.relu(x_NCHW)
+        return torch.addcmul(self.bias, x_NCHW, self.gain, out=x_NCHW).relu_()
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,6 @@ def plain_norm(gain: Tensor, offset: Tensor, means: Tensor, vars_: Tensor, *, co
 class Norms(nn.Module):
     """All norms of a network."""
 
-    weight: Tensor
-    bias: Tensor
     means: Tensor
     vars: Tensor
 
@@ -79,8 +83,8 @@ class Norms(nn.Module):
         """`dtype` is what the gains and biases are handed out in."""
         super().__init__()
         weights = [n.gain_weight for n in norms] + [n.offset_weight for n in norms]
-        self.register_buffer("weight", torch.cat(weights).float())  # (2 T, D)
-        self.register_buffer("bias", torch.cat([n.gain for n in norms] + [n.offset for n in norms]).float())  # (2 T,)
+        bias = torch.cat([n.gain for n in norms] + [n.offset for n in norms])
+        self.linear = Linear(torch.cat(weights), bias, dtype=torch.float32)  # D to 2 T
         self.register_buffer("means", torch.cat([n.means for n in norms], dim=1).float())  # (n, T)
         self.register_buffer("vars", torch.cat([n.vars for n in norms], dim=1).float())  # (n, T)
         self._widths = [len(n.gain) for n in norms]
@@ -99,7 +103,7 @@ class Norms(nn.Module):
             statistics: (2, T) float32.
         """
         mean, deviation = statistics
-        gain, offset = F.linear(condition, self.weight, self.bias).chunk(2, dim=1)  # (B, T) each
+        gain, offset = self.linear(condition).chunk(2, dim=1)  # (B, T) each
         gain = gain / deviation
         bias = torch.addcmul(offset, mean, gain, value=-1)
         gain, bias = gain.to(self._dtype)[:, :, None, None], bias.to(self._dtype)[:, :, None, None]
