@@ -4,7 +4,8 @@
 
 No peer: it says what limits `generator.py`. The clock runs around each part of the network; what is left between them
 are the multiply-adds of the norms with their relus, and the sums of the residual blocks. Operations are counted as in
-`generator.py`, but for the nine products and the row pairs, which are counted as they are done. Medians over the rounds.
+`generator.py`, but for the nine products and the row pairs, which are counted as they are done. Medians over the
+rounds.
 """
 
 import argparse

@@ -38,7 +38,7 @@ from nonesuch.process import CPU_SETTINGS, tensor_environment
 
 GENERATOR = "fashion-mnist"
 BATCH, SHIFT, RATE, MOMENTUM, DECAY = 128, 2, 0.01, 0.9, 1e-4
-STEPS = {16: 12, 64: 2}
+STEPS = {16: 40, 64: 4}
 """Of an epoch on a CPU, by the width of the network: a second or a few."""
 GPU_STEPS = 100
 MAX_WORKERS = 8

@@ -3,6 +3,8 @@
     python benchmarks/kernels.py [--rounds 15]
 
     upsampling      peer: nearest-upsample and a 3×3 convolution; ours: four phases, or nine products
+    3×3             peer: a 3×3 convolution with packed weights; ours: two rows at once
+    packed weights  peer: a convolution as PyTorch runs it, or a linear layer; ours: with weights in oneDNN's order
     pixels          peer: a 3×3 convolution to three channels; ours: four pixels at once
     attention       peer: scaled-dot-product attention; ours: the same products as convolutions
     1×1, one thread peer: a 1×1 convolution; ours: with the rows of the images for a batch
@@ -24,13 +26,17 @@ from torch.nn import functional as F
 
 from nonesuch.process import ensure_cpu_settings
 from nonesuch_worker.engine.attention import attend_by_convolutions, attend_by_sdpa
-from nonesuch_worker.engine.convolutions import Convolution, pointwise
+from nonesuch_worker.engine.convolutions import Convolution, Linear, pointwise
 from nonesuch_worker.engine.pixels import FourPixels
 from nonesuch_worker.engine.upsampling import NineProducts, phases, upsampled_conv
+from nonesuch_worker.engine.winograd import RowPairs, conv3x3
 
 BATCH = 8
 UPSAMPLED = ((512, 4), (512, 8), (256, 16), (128, 32), (64, 64))
 """(channels, side of the small image)"""
+ROW_PAIRS = ((512, 8), (512, 16), (256, 16), (256, 32), (128, 64))
+PACKED = ((512, 4), (512, 8), (512, 16), (256, 32))
+"""(channels, side) of 3×3 convolutions"""
 FLOAT = torch.float32
 
 Kernel = Callable[[], Tensor]
@@ -50,6 +56,29 @@ def upsampling(channels: int, side: int) -> dict[str, Kernel]:
     return {"upsample, 3×3": lambda: plain(F.interpolate(x, scale_factor=2.0))} | {
         name + (" (taken)" if type(form) is taken else ""): lambda form=form: form(x) for name, form in forms.items()
     }
+
+
+def row_pairs(channels: int, side: int) -> dict[str, Kernel]:
+    x, weight, bias = noise(BATCH, channels, side, side), noise(channels, channels, 3, 3) / channels, noise(channels)
+    plain, pairs = Convolution(weight, bias, dtype=FLOAT, padding=1), RowPairs(weight, bias, dtype=FLOAT)
+    taken = isinstance(conv3x3(weight, bias, side=side, device=x.device, dtype=FLOAT), RowPairs)
+    return {
+        "3×3" + ("" if taken else " (taken)"): lambda: plain(x),
+        "row pairs" + (" (taken)" if taken else ""): lambda: pairs(x),
+    }
+
+
+def packed(channels: int, side: int) -> dict[str, Kernel]:
+    x, weight, bias = noise(BATCH, channels, side, side), noise(channels, channels, 3, 3) / channels, noise(channels)
+    layer = Convolution(weight, bias, dtype=FLOAT, padding=1)
+    return {"plain": lambda: F.conv2d(x, layer.weight, layer.bias, 1, 1), "packed (taken)": lambda: layer(x)}
+
+
+def linear() -> dict[str, Kernel]:
+    """As many outputs as biggan-deep-128 has gains and biases, nearly."""
+    x, weight, bias = noise(BATCH, 256), noise(2**17, 256) / 16, noise(2**17)
+    layer = Linear(weight, bias, dtype=FLOAT)
+    return {"linear": lambda: F.linear(x, weight, bias), "a row of pixels (taken)": lambda: layer(x)}
 
 
 def pixels() -> dict[str, Kernel]:
@@ -96,6 +125,15 @@ def main() -> None:
         f"upsampling {channels} channels, {side} px": (lambda c=channels, s=side: upsampling(c, s), threads)
         for channels, side in UPSAMPLED
     }
+    parts |= {
+        f"3×3, {channels} channels, {side} px": (lambda c=channels, s=side: row_pairs(c, s), threads)
+        for channels, side in ROW_PAIRS
+    }
+    parts |= {
+        f"packed weights, {channels} channels, {side} px": (lambda c=channels, s=side: packed(c, s), threads)
+        for channels, side in PACKED
+    }
+    parts |= {"packed weights, linear": (linear, threads)}
     parts |= {"pixels": (pixels, threads), "attention": (attention, threads), "1×1, one thread": (one_by_one, 1)}
     table = Table("part", "form", "ms", "peer/form")
     ratios, rows, worst = {}, [], 0.0

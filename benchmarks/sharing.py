@@ -1,11 +1,11 @@
-"""What a short spin is worth when two processes share the cores, and what it costs one that has them alone.
+"""How long OpenMP's threads should spin while they wait, where a trainer and a worker share the cores.
 
-    python benchmarks/sharing.py [--steps 10]
+    python benchmarks/sharing.py [--steps 16]
 
-Peer: OpenMP as it comes, whose threads spin while they wait for each other. Ours: `GOMP_SPINCOUNT=1000`, as every
-process of the service is started (services/nonesuch/process.py). The work is the trainer's step: ResNet-18 of width
-16, batch 128, 28 px. Each side runs alone and beside a second process that does the same, in turns; the medians of the
-steps are compared.
+Peer: OpenMP as it comes, whose threads spin for about a millisecond. Ours: the trainer as it comes, the worker with a
+short spin, as the service starts them (services/nonesuch/process.py). Also measured: a short spin in both, and either
+spin in a process that has the cores alone. The work is the trainer's step, in every process: ResNet-18 of width 16,
+batch 128, 28 px. In turns; steps per second, of medians, from the time in which all processes work.
 """
 
 import argparse
@@ -15,13 +15,23 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import accumulate
 
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.process import CPU_SETTINGS, RAY_SETTINGS
 
-ROUNDS = 2
+ROUNDS = 3
+LONG, SHORT = CPU_SETTINGS, RAY_SETTINGS
+CASES = {
+    "alone, as it comes": (LONG,),
+    "alone, short": (SHORT,),
+    "both as they come": (LONG, LONG),
+    "both short": (SHORT, SHORT),
+    "the worker short": (LONG, SHORT),
+}
+"""The settings of each process."""
 
 
 def work(steps: int) -> None:
@@ -43,46 +53,55 @@ def work(steps: int) -> None:
     print(json.dumps(seconds[2:]))
 
 
-def measure(processes: int, short: bool, steps: int) -> list[float]:
-    """Seconds of every step of `processes` that run at the same time."""
-    env = {k: v for k, v in os.environ.items() if k not in CPU_SETTINGS} | CPU_SETTINGS
-    if not short:
-        del env["GOMP_SPINCOUNT"]
+def measure(settings: tuple[dict[str, str], ...], steps: int) -> list[list[float]]:
+    """Seconds of the steps of processes that run at the same time, a list for each: those before the first ended."""
+    inherited = {k: v for k, v in os.environ.items() if k not in RAY_SETTINGS}
     command = [sys.executable, __file__, "--work", str(steps)]
-    running = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return [second for process in running for second in json.loads(process.communicate()[0])]
+    running = [subprocess.Popen(command, env=inherited | own, stdout=subprocess.PIPE, text=True) for own in settings]
+    seconds: list[list[float]] = [json.loads(process.communicate()[0]) for process in running]
+    end = min(sum(own) for own in seconds)
+    return [[s for s, passed in zip(own, accumulate(own), strict=True) if passed <= end + s] for own in seconds]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.work:
         work(options.work)
         return
-    medians = {}
-    table = Table("processes", "default s/step", "short spin s/step", "default/short")
-    for processes in (1, 2):
-        seconds: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(ROUNDS):
-            for short in (False, True):
-                seconds[short] += measure(processes, short, options.steps)
-        medians[processes] = [statistics.median(seconds[short]) for short in (False, True)]
-        default, waiting = medians[processes]
-        table.add_row(str(processes), f"{default:.3f}", f"{waiting:.3f}", f"{default / waiting:.2f}")
+    found: dict[str, list[list[float]]] = {case: [[] for _ in settings] for case, settings in CASES.items()}
+    for _ in range(ROUNDS):
+        for case, settings in CASES.items():
+            for known, new in zip(found[case], measure(settings, options.steps), strict=True):
+                known += new
+    rates = {case: [1 / statistics.median(own) for own in seconds] for case, seconds in found.items()}
+    table = Table("case", "steps/s of the trainer", "of the worker", "of both")
+    for case, own in rates.items():
+        trainer, *worker = (f"{rate:.1f}" for rate in own)
+        table.add_row(case, trainer, *(worker or [""]), f"{sum(own):.1f}")
     Console().print(table)
-    ratios = {f"ratio_{n}_processes": round(default / short, 3) for n, (default, short) in medians.items()}
-    rows = [
-        [
-            "a training step, alone" if n == 1 else f"{n} processes on the same cores",
-            f"OpenMP as it comes: {default:.3f} s",
-            f"a short spin: {short:.3f} s",
-            f"{default / short:.2f}",
-        ]
-        for n, (default, short) in medians.items()
-    ]
-    print(json.dumps({"name": "sharing"} | ratios | {"rows": rows}))
+    total = {case: sum(own) for case, own in rates.items()}
+    peer, ours = total["both as they come"], total["the worker short"]
+    alone, short = total["alone, as it comes"], total["alone, short"]
+    result = {
+        "name": "sharing",
+        "ratio": round(ours / peer, 3),
+        "ratio_vs_both_short": round(ours / total["both short"], 3),
+        "ratio_alone": round(alone / short, 3),
+        "steps_per_s": {case: [round(rate, 2) for rate in own] for case, own in rates.items()},
+        "rows": [
+            [
+                "a trainer and a worker on the same cores",
+                f"OpenMP as it comes: {peer:.1f} steps/s; a short spin in both: {total['both short']:.1f}",
+                f"a short spin in the worker: {ours:.1f} steps/s",
+                f"{ours / peer:.2f}",
+            ],
+            ["a trainer alone", f"a short spin: {short:.1f} steps/s", f"{alone:.1f} steps/s", f"{alone / short:.2f}"],
+        ],
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

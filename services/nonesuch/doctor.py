@@ -22,7 +22,7 @@ from nonesuch.cores import cores
 from nonesuch.errors import NonesuchError, ServiceError
 from nonesuch.link import Call, Link, Op
 from nonesuch.private_redis import find_redis_server
-from nonesuch.process import CPU_SETTINGS, THREADS, tensor_environment
+from nonesuch.process import RAY_SETTINGS, THREADS, tensor_environment
 from nonesuch.realdata import load_fashion_mnist
 
 SHARED_MEMORY_MB = 256
@@ -104,7 +104,7 @@ def _worker(worker: WorkerInfo) -> Finding:
     if faults is None:
         return Finding(what, "ok", f"{facts}, page faults not counted")
     if faults > KEPT_FAULTS:
-        remedy = f"start it by `nonesuch worker`, with neither {' nor '.join(CPU_SETTINGS)} set"
+        remedy = f"start it by `nonesuch worker`, with neither {' nor '.join(RAY_SETTINGS)} set"
         return Finding(what, "note", f"{facts}, {_faults(faults)}: its allocator does not keep it", remedy)
     return Finding(what, "ok", f"{facts}, {_faults(faults)}")
 
@@ -161,12 +161,12 @@ def _cpu_settings(context: Context) -> Iterator[Finding]:
     if sys.platform != "linux":
         yield Finding("cpu settings", "note", f"they do not apply to {sys.platform}")
         return
-    other = {name: os.environ[name] for name, value in CPU_SETTINGS.items() if os.environ.get(name, value) != value}
+    other = {name: os.environ[name] for name, value in RAY_SETTINGS.items() if os.environ.get(name, value) != value}
     if other:
         remedy = "unset them, and every process sets what is best when it starts"
         yield Finding("cpu settings", "note", ", ".join(f"{name}={value}" for name, value in other.items()), remedy)
     else:
-        yield Finding("cpu settings", "ok", f"{' and '.join(CPU_SETTINGS)} are set by every process that needs them")
+        yield Finding("cpu settings", "ok", f"{' and '.join(RAY_SETTINGS)} are set by every process that needs them")
     yield _allocator()
     if HUGE_PAGES.exists():
         yield _huge_pages(HUGE_PAGES.read_text())

@@ -6,10 +6,10 @@ in its main arena only; other threads than the first have arenas of their own, f
 thresholds say. Ray runs an actor's calls on such threads: 64 images of 28 px took thousands of page faults there, and
 none since there is but one arena. `allocator.py` measures whether blocks are kept.
 
-Spinning: OpenMP's threads spin while they wait for each other; where two processes share the cores, as a trainer and a
-worker do on one machine, the waiting threads keep the working ones from their cores. A short spin (libgomp counts turns
-of a loop) saves a third or more of the time there, and costs up to a fifth alone: `benchmarks/sharing.py` measures
-both.
+Spinning: OpenMP's threads spin while they wait for each other. Where two processes share the cores, as a trainer and a
+worker do on one machine, those that wait keep those that work from their cores. So the worker, which fills what time
+there is, spins shortly (libgomp counts turns of a loop), and the trainer as OpenMP has it: if both spin, both are
+slower; if neither does, the trainer is, also when it has the cores alone. `benchmarks/sharing.py` measures all three.
 
 Threads: OMP_NUM_THREADS, which OpenMP, MKL and torch all follow (with MKL up to the physical cores). It is,
 in this order
@@ -21,14 +21,14 @@ in this order
        the ranks of this machine
 
 All are read once, when a process starts: a command that finds them missing starts itself again with them, Ray's
-processes get them as their runtime environment, and the images of `deploy/Dockerfile` as ENV.
+processes get them as their runtime environment, and the images of `deploy/Dockerfile` have the allocator's as ENV.
 """
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -37,26 +37,25 @@ from nonesuch.cores import available_cores
 CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
     ":glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1",
-    "GOMP_SPINCOUNT": "1000",
 }
+"""Of every process that does tensor work on a CPU."""
+RAY_SETTINGS = {**CPU_SETTINGS, "GOMP_SPINCOUNT": "1000"}
+"""Of Ray's among them."""
 THREADS = "OMP_NUM_THREADS"
 STARTED_AGAIN = "NONESUCH_STARTED_AGAIN"
 """Holds the id of a process that has started itself again, and so keeps it from doing it twice."""
 
 
-def tensor_environment(threads: int | None = None) -> dict[str, str]:
-    """The variables that a process doing tensor work must find when it starts: allocator, spinning, threads.
-
-    What is set here already stays as it is.
-
-    Args:
-        threads: for that process, whatever is set here; None: by the rule above.
-    """
-    settings = {name: os.environ.get(name, value) for name, value in CPU_SETTINGS.items()}
-    if threads is not None:
-        return {**settings, THREADS: str(threads)}
+def tensor_environment() -> dict[str, str]:
+    """The variables that a command doing tensor work must find when it starts: allocator and threads, by the rules
+    above. What is set here already stays as it is."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun says it
-    return {**settings, THREADS: os.environ.get(THREADS) or str(max(1, available_cores() // ranks))}
+    return {**_unless_set(CPU_SETTINGS), THREADS: os.environ.get(THREADS) or str(max(1, available_cores() // ranks))}
+
+
+def ray_environment(threads: int) -> dict[str, str]:
+    """The same for a process of Ray's: allocator, spinning, and so many threads, whatever is set here."""
+    return {**_unless_set(RAY_SETTINGS), THREADS: str(threads)}
 
 
 def ensure_cpu_settings() -> None:
@@ -72,6 +71,10 @@ def ensure_cpu_settings() -> None:
     os.environ.update(wanted, **{STARTED_AGAIN: str(os.getpid())})
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _unless_set(settings: Mapping[str, str]) -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in settings.items()}
 
 
 @contextmanager

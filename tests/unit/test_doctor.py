@@ -9,7 +9,7 @@ from nonesuch.catalog import WorkerInfo
 from nonesuch.cores import Cores
 from nonesuch.doctor import Context, Finding, diagnose
 from nonesuch.errors import ServiceError
-from nonesuch.process import CPU_SETTINGS, THREADS
+from nonesuch.process import RAY_SETTINGS, THREADS
 from nonesuch_worker import checks
 
 CONTEXT = Context()
@@ -19,7 +19,7 @@ KEEPS, GIVES_BACK = (0, 1), (0, 16_385)
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 cores, 3 of them granted; nothing is set."""
-    for name in (*CPU_SETTINGS, THREADS, "NONESUCH_THREADS"):
+    for name in (*RAY_SETTINGS, THREADS, "NONESUCH_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(doctor, "cores", lambda: Cores(64, 32, 3.5))
     monkeypatch.setattr("nonesuch.process.available_cores", lambda: 3)

@@ -170,3 +170,12 @@ def test_relu_keeps_the_memory_format_and_its_argument(batch: int) -> None:
     assert affine.relu(x).is_contiguous(memory_format=torch.channels_last)
     assert affine.relu(x.contiguous()).is_contiguous()
     assert torch.equal(x, before)
+
+
+def test_relu_in_place_unless_gradients_are_recorded() -> None:
+    affine, x = Affine(some(2, 5, 1, 1), some(2, 5, 1, 1, seed=1)), images(2, 5, 4, 4)
+    wanted, before = affine.relu(x), x.clone()
+    assert torch.equal(affine.relu_(x), wanted) and torch.equal(x, before)
+    with torch.no_grad():
+        found = affine.relu_(x)
+    assert torch.equal(found, wanted) and found.data_ptr() == x.data_ptr()

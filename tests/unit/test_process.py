@@ -14,7 +14,15 @@ from nonesuch import process
 from nonesuch.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
 from nonesuch.cli import make_app
 from nonesuch.cores import available_cores
-from nonesuch.process import CPU_SETTINGS, STARTED_AGAIN, THREADS, ensure_cpu_settings, tensor_environment
+from nonesuch.process import (
+    CPU_SETTINGS,
+    RAY_SETTINGS,
+    STARTED_AGAIN,
+    THREADS,
+    ensure_cpu_settings,
+    ray_environment,
+    tensor_environment,
+)
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep blocks")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux a command starts itself again")
@@ -23,7 +31,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux a comm
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment that says nothing, on a machine of 8 cores."""
-    for name in (*CPU_SETTINGS, THREADS, "LOCAL_WORLD_SIZE", STARTED_AGAIN):
+    for name in (*RAY_SETTINGS, THREADS, "LOCAL_WORLD_SIZE", STARTED_AGAIN):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(process, "available_cores", lambda: 8)
     return monkeypatch
@@ -35,7 +43,7 @@ def test_threads_are_the_cores_unless_somebody_says_another_number(bare: pytest.
     assert tensor_environment()[THREADS] == "8"
     bare.setenv(THREADS, "3")
     assert tensor_environment()[THREADS] == "3"
-    assert tensor_environment(5)[THREADS] == "5"
+    assert ray_environment(5) == {**RAY_SETTINGS, THREADS: "5"}
 
 
 def test_the_ranks_of_a_machine_share_its_cores(bare: pytest.MonkeyPatch) -> None:
@@ -50,7 +58,8 @@ def test_the_ranks_of_a_machine_share_its_cores(bare: pytest.MonkeyPatch) -> Non
 def test_what_the_user_has_set_reaches_what_is_started_from_here(bare: pytest.MonkeyPatch) -> None:
     bare.setenv("GLIBC_TUNABLES", "")
     bare.setenv("GOMP_SPINCOUNT", "7")
-    assert tensor_environment(2) == {"GLIBC_TUNABLES": "", "GOMP_SPINCOUNT": "7", THREADS: "2"}
+    assert ray_environment(2) == {"GLIBC_TUNABLES": "", "GOMP_SPINCOUNT": "7", THREADS: "2"}
+    assert tensor_environment() == {"GLIBC_TUNABLES": "", THREADS: "8"}
 
 
 TENSORS = """
@@ -80,7 +89,7 @@ print(json.dumps({"threads": torch.get_num_threads(), "faults": found}))
 @glibc
 def test_a_process_so_started_has_its_threads_and_keeps_its_memory() -> None:
     """Counted, not timed: on the first thread and, since Ray's actors work there, on another."""
-    inherited = {name: value for name, value in os.environ.items() if name not in (*CPU_SETTINGS, THREADS)}
+    inherited = {name: value for name, value in os.environ.items() if name not in (*RAY_SETTINGS, THREADS)}
 
     def found(**given: str) -> tuple[int, list[float]]:
         command = [sys.executable, "-c", TENSORS]
@@ -117,7 +126,7 @@ if os.environ.get("LOADER") == "drops":  # as it does for a python that has capa
 with open(os.environ["STARTS"], "a") as starts:
     starts.write(f"{os.getpid()}\\n")
 ensure_cpu_settings()
-settings = {name: os.environ.get(name) for name in ("GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
+settings = {name: os.environ.get(name) for name in ("GLIBC_TUNABLES", "OMP_NUM_THREADS")}
 print(json.dumps({"arguments": sys.argv[1:], "utf8": sys.flags.utf8_mode, "settings": settings}))
 """
 ARGUMENTS = ["two words", "--set", 'a="b"', ""]
@@ -133,7 +142,7 @@ def script(tmp_path: Path) -> Path:
 
 def start(command: list[str], folder: Path, **given: str) -> tuple[dict[str, object], int]:
     """What the script says when it is started so, and how often it was; always as the same process."""
-    environment = {name: value for name, value in os.environ.items() if name not in (*CPU_SETTINGS, THREADS)}
+    environment = {name: value for name, value in os.environ.items() if name not in (*RAY_SETTINGS, THREADS)}
     environment |= {"STARTS": str(folder / "starts"), "PYTHONPATH": str(folder), **given}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

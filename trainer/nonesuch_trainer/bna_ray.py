@@ -19,7 +19,7 @@ from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.cores import available_cores
 from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
-from nonesuch.process import tensor_environment
+from nonesuch.process import ray_environment
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.bna import BatchStatistics, BNAConfig, batch_rows, merge, statistics
 
@@ -71,7 +71,7 @@ def spread(
             num_cpus=1,
             num_gpus=1 if gpu else 0,
             max_retries=2,  # of a task whose node is lost: it does the same again
-            runtime_env={"env_vars": tensor_environment(threads)},
+            runtime_env={"env_vars": ray_environment(threads)},
         )
         weights = ray.put(payload)
         pending = []

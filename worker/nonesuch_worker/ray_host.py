@@ -9,7 +9,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nonesuch.cores import available_cores
-from nonesuch.process import tensor_environment
+from nonesuch.process import ray_environment
 from nonesuch_worker.actor import WorkerActor
 from nonesuch_worker.fleet import Node, Seat
 from nonesuch_worker.settings import WorkerSettings
@@ -50,7 +50,7 @@ class RayHost:
             max_concurrency=2,
             max_restarts=0,  # the fleet restarts, with a pause that grows
             scheduling_strategy=NodeAffinitySchedulingStrategy(seat.node, soft=False),
-            runtime_env={"env_vars": tensor_environment(seat.threads)},
+            runtime_env={"env_vars": ray_environment(seat.threads)},
         ).remote(self._settings.model_dump_json())
         return _Worker(actor, actor.run.remote())
 

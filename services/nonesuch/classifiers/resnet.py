@@ -45,7 +45,7 @@ class BasicBlock(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         h = self.relu(self.bn1(self.conv1(x_NCHW)))
         h = self.bn2(self.conv2(h))
-        out: Tensor = self.relu(h + self.downsample(x_NCHW))
+        out: Tensor = self.relu(h.add_(self.downsample(x_NCHW)))
         return out
 
 
@@ -69,7 +69,7 @@ class Bottleneck(nn.Module):
         h = self.relu(self.bn1(self.conv1(x_NCHW)))
         h = self.relu(self.bn2(self.conv2(h)))
         h = self.bn3(self.conv3(h))
-        out: Tensor = self.relu(h + self.downsample(x_NCHW))
+        out: Tensor = self.relu(h.add_(self.downsample(x_NCHW)))
         return out
 
 

@@ -2,7 +2,7 @@
 
 PyTorch keeps weights in its own order, and oneDNN brings them into its own at every call. Where few pixels share many
 weights, as in a network's first layers, that takes up to seven times as long as the convolution. Weights that do not
-change can be brought into it once; the results are the same to the bit.
+change can be brought into it once.
 
 PyTorch's compiler does so, by operators that have no public name (torch/_inductor/fx_passes/mkldnn_fusion.py). These
 are used here without it. They record no gradients.

@@ -47,7 +47,7 @@ class RowPairs(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, dtype: torch.dtype) -> None:
         super().__init__()
-        first, middle, last = weight.detach().split(1, dim=2)  # (O, C, 1, 3) each
+        first, middle, last = torch.split(weight.detach(), 1, dim=2)  # (O, C, 1, 3) each
 
         def along_rows(w: Tensor, b: Tensor | None = None) -> Convolution:
             return Convolution(w, b, dtype=dtype, padding=(0, 1))
