@@ -8,9 +8,9 @@
     compiled            the minting form through torch.compile (`biggan:FOLDER,compiled`)
     bfloat16            the minting form in half precision, where the processor or the GPU computes in it
 
-Every one is a process of its own that holds the same seeded random weights. They run in turns, a few batches each, and
-beside them convolutions of the network's own shapes, whose fastest is the peak. Medians are compared. Ours makes uint8
-pixels, upstream floats. On a GPU the weights, the batch sizes and the peak are the GPU's.
+Every one is a process of its own for each batch size, all with the same seeded random weights. They run in turns, a few
+batches each, and beside them convolutions of the network's own shapes, whose fastest is the peak. Medians are compared.
+Ours makes uint8 pixels, upstream floats. On a GPU the weights, the batch sizes and the peak are the GPU's.
 
 Operations are those of the network as it has to be computed: spectral norm folded, three channels of colour, each
 upsampled convolution as its four phases; 15.0 GFLOP an image at 128 px, where upstream computes 22.6. So GFLOP/s and
@@ -61,6 +61,8 @@ KINDS = {
 }
 TURN, TURN_S = 2, 2.0
 """Batches of a turn that count: so many at least, and more until so many seconds have passed. One goes before them."""
+TOGETHER = 8 * 256**2
+"""Up to so many pixels of a batch all processes live at once, with the memory they keep; beyond, each for a turn."""
 OURS = ("eager", "compiled", "bfloat16")
 
 
@@ -197,11 +199,8 @@ class Runner:
         command = [sys.executable, "-W", "ignore", __file__, "--serve", kind, str(side), str(folder)]
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.memory = 0
-        self.device = ""
-
-    def wait(self) -> None:
-        """Until it is ready."""
-        self.device = self._read()["device"]
+        self.device: str = self._read()["device"]
+        self._ran = False
 
     def run(self, batch: int) -> float:
         assert self.process.stdin
@@ -211,14 +210,20 @@ class Runner:
         return float(answer["taken"])
 
     def turn(self, batch: int) -> list[float]:
+        """Seconds, or FLOP/s, of some batches."""
+        if not self._ran:
+            self.run(batch)  # takes memory, brings weights into order, compiles
+            self._ran = True
+        self.run(batch)  # it was idle: its threads sleep and its weights are in no cache
         end, taken = time.perf_counter() + TURN_S, []
         while len(taken) < TURN or time.perf_counter() < end:
             taken.append(self.run(batch))
         return taken
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -249,36 +254,34 @@ def errors(side: int, folder: Path) -> float:
 
 def measured(side: int, kinds: list[str], batches: list[int], rounds: int, folder: Path) -> Iterator[dict[str, Any]]:
     """A row of figures for each batch size and kind."""
-    with ExitStack() as stack:
-        runners = {}
-        for kind in kinds:
-            runners[kind] = Runner(kind, side, folder)
-            stack.callback(runners[kind].close)
-        for runner in runners.values():
-            runner.wait()
-        for batch in batches:
-            taken: dict[str, list[float]] = {kind: [] for kind in kinds}
-            for runner in runners.values():
-                runner.run(batch)  # takes memory, brings weights into order, compiles
+    for batch in batches:
+        stays = batch * side**2 <= TOGETHER
+        taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+        runners: dict[str, Runner] = {}
+        with ExitStack() as stack:
             for _ in range(rounds if batch <= HEADLINE[1] else max(3, rounds // 2)):
-                for kind, runner in runners.items():
-                    runner.run(batch)  # it was idle: its threads sleep and its weights are in no cache
-                    taken[kind] += runner.turn(batch)
-            peak = statistics.median(taken.pop("peak"))
-            for kind, seconds in taken.items():
-                rate = batch / statistics.median(seconds)
-                flops = rate * operations(side)
-                yield {
-                    "side": side,
-                    "batch": batch,
-                    "kind": kind,
-                    "images_per_s": round(rate, 2),
-                    "gflops": round(flops / 1e9, 1),
-                    "peak_gflops": round(peak / 1e9, 1),
-                    "fraction_of_peak": round(flops / peak, 3),
-                    "memory_mb": round(runners[kind].memory / 1e6),
-                    "device": runners[kind].device,
-                }
+                for kind in kinds:
+                    if not stays or kind not in runners:
+                        runners[kind] = Runner(kind, side, folder)
+                        stack.callback(runners[kind].close)
+                    taken[kind] += runners[kind].turn(batch)
+                    if not stays:
+                        runners[kind].close()
+        peak = statistics.median(taken.pop("peak"))
+        for kind, seconds in taken.items():
+            rate = batch / statistics.median(seconds)
+            flops = rate * operations(side)
+            yield {
+                "side": side,
+                "batch": batch,
+                "kind": kind,
+                "images_per_s": round(rate, 2),
+                "gflops": round(flops / 1e9, 1),
+                "peak_gflops": round(peak / 1e9, 1),
+                "fraction_of_peak": round(flops / peak, 3),
+                "memory_mb": round(runners[kind].memory / 1e6),
+                "device": runners[kind].device,
+            }
 
 
 def main() -> None:

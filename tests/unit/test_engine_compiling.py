@@ -83,3 +83,13 @@ def test_a_compiled_biggan_is_the_eager_one(tmp_path: Path, monkeypatch: pytest.
     ours, theirs = (torch.autograd.grad(f(z, labels, statistics).sum(), z)[0] for f in (run, form))
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
     assert any(tmp_path.iterdir()), "the compiled code is kept"
+
+
+@torch.no_grad()
+def test_a_form_is_compiled_as_one_graph() -> None:
+    """A break would be compiled again for every layer's shape, up to a limit, and then not at all."""
+    form = MintingBigGAN(seeded_biggan(TINY, 0), device=torch.device("cpu"))
+    z, labels = rows(TINY, 2)
+    statistics = form.norms.statistics(0.5)
+    whole = torch.compile(form, backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(whole(z, labels, statistics), form(z, labels, statistics), atol=1e-5, rtol=1e-5)

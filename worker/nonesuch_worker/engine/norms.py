@@ -38,7 +38,7 @@ class Affine(NamedTuple):
 
     def relu_(self, x_NCHW: Tensor) -> Tensor:
         """The same, in x's place unless gradients are recorded: x is not to be used again."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a compiler finds such places itself
             return self.relu(x_NCHW)
         return torch.addcmul(self.bias, x_NCHW, self.gain, out=x_NCHW).relu_()
 
