@@ -41,6 +41,8 @@ class GeneratorInfo(Frozen):
     real_information: RealInformation = "labelled"
     """The real information that its training used."""
     description: str = ""
+    card: dict[str, Any] = Field(default_factory=dict)
+    """What else its card says: how the network is built and was trained, on what data, and its metrics."""
 
 
 class StrategyInfo(Frozen):

@@ -3,11 +3,17 @@
     NonesuchError
     ├── InvalidValue (ValueError)    something the caller gave cannot work; names the value and the remedy
     │   ├── InvalidOrder             an order that no worker could fill
+    │   ├── NotAcceptable            a format that the service does not write
     │   └── InvalidSnapshot          a snapshot with a missing, extra, misshapen or non-finite tensor
     ├── NotFound (LookupError)       something named does not exist
     │   ├── DataNotFound             a folder of real images
     │   ├── GeneratorNotFound        a generator that no worker hosts, or a folder that holds none
+    │   ├── OrderNotFound            an order that ended and was taken, was cancelled, expired, or never was
+    │   ├── RecipeNotFound           an id that is no recipe
+    │   ├── RecipeGone               a recipe whose generator or classifier is no longer there
     │   └── SnapshotNotFound         a snapshot version that was never published, or is no longer kept
+    ├── Conflict                     what was asked for contradicts what is there
+    │   └── PreconditionFailed       it is no longer as the caller wants it to be
     ├── ServiceError                 the service could not do what was asked; trying again may help
     │   ├── Unreachable              Redis does not answer
     │   ├── Busy                     a limit of the service is reached
@@ -37,6 +43,10 @@ class InvalidOrder(InvalidValue):
     """An order that no worker could fill."""
 
 
+class NotAcceptable(InvalidValue):
+    """An answer that was asked for in a format that the service does not write."""
+
+
 class InvalidSnapshot(InvalidValue):
     """A snapshot that does not fit its architecture, or holds values that are not finite."""
 
@@ -53,8 +63,28 @@ class GeneratorNotFound(NotFound):
     """A generator that no worker hosts, or a folder that holds none."""
 
 
+class OrderNotFound(NotFound):
+    """An order that is not there: it never was, its results were taken, it was cancelled, or it expired."""
+
+
+class RecipeNotFound(NotFound):
+    """An id that is no recipe, or a recipe that could never be minted."""
+
+
+class RecipeGone(NotFound):
+    """A recipe whose generator or classifier is no longer there, or has other weights now."""
+
+
 class SnapshotNotFound(NotFound):
     """A snapshot version that was never published, or is no longer kept."""
+
+
+class Conflict(NonesuchError):
+    """What was asked for contradicts what is there: it is taken already, or was changed by somebody else."""
+
+
+class PreconditionFailed(Conflict):
+    """What is there is not as the caller said that it must be: look again, and decide anew."""
 
 
 class ServiceError(NonesuchError):

@@ -98,6 +98,10 @@ class Keys:
         """String: one batch, an Arrow IPC stream."""
         return f"{self.ring(name)}:slot:{number}"
 
+    def reader(self, name: str) -> str:
+        """String with a time to live: who reads the ring, where several processes may."""
+        return f"{self.ring(name)}:reader"
+
     # -- snapshots ---------------------------------------------------------------------------------------------
     def snapshots(self, channel: str) -> str:
         """Sorted set: the versions that are kept. Its highest member is the pointer that readers follow."""
@@ -114,6 +118,15 @@ class Keys:
     def chunk(self, channel: str, version: int, number: int) -> str:
         """String: a part of the safetensors payload."""
         return f"{self.snapshot(channel, version)}:{number}"
+
+    def staged(self, channel: str, version: int, sha256: str, number: int) -> str:
+        """String with a time to live: a part of a payload that is not published yet."""
+        return f"{self.snapshot(channel, version)}:{sha256}:{number}"
+
+    @property
+    def channels(self) -> str:
+        """Set: the channels that hold snapshots."""
+        return f"{self.namespace}:channels"
 
     # -- workers -----------------------------------------------------------------------------------------------
     @property

@@ -205,14 +205,16 @@ def check_classifiers(keys: Keys, order: Order, info: GeneratorInfo) -> Op[None]
             raise InvalidOrder(f"{field} {header.version} of channel {ref.channel!r} {reason}", field=field)
 
 
-def place(keys: Keys, order: Order, *, done: Sequence[int] = ()) -> Op[None]:
+def place(keys: Keys, order: Order, *, done: Sequence[int] = (), catalog: Catalog | None = None) -> Op[None]:
     """Place an order. Does not block; placing the same order again changes nothing.
 
     `done` are numbers of tickets that need not be made (the caller has them from before Redis was restarted).
+    `catalog` is that of this moment, if the caller has read it.
     Raises what `check_order` and `check_classifiers` raise, `RingClosed` when the sink is not there, `Busy` at
     `MAX_OPEN_ORDERS`, and `InvalidOrder` for an id that stands for another order.
     """
-    catalog = yield from read_catalog(keys)
+    if catalog is None:
+        catalog = yield from read_catalog(keys)
     info = check_order(order, catalog)
     yield from check_classifiers(keys, order, info)
     ring = yield from ring_spec(keys, order.sink)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from nonesuch.errors import InvalidValue, RingClosed, TakeTimeout
+from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
 from nonesuch.keys import Keys
 from nonesuch.link import Call, Op, script
 from nonesuch.model import Frozen, Name
@@ -37,6 +37,8 @@ class RingSpec(Frozen):
     """A ring whose consumer has neither taken nor touched for this long is deleted with its orders."""
     channels: tuple[Name, ...] = ()
     """The channels of snapshots that belong to the ring's consumer: deleted with the ring."""
+    note: str = ""
+    """What its consumers want to remember. It lives as long as the ring."""
 
     @property
     def bytes(self) -> int:
@@ -69,15 +71,21 @@ class OrderEnd:
     """What became of the latents that its strategy tried, where it tried several."""
 
 
-def open_ring(keys: Keys, spec: RingSpec) -> Op[bool]:
+def open_ring(keys: Keys, spec: RingSpec, *, kind: str = "", at_most: int = 0) -> Op[bool]:
     """Open a ring, or take over the one of that name: what its last consumer had in hand is unread again.
 
-    Returns whether it was there. Raises `InvalidValue` when it is there with another policy or size.
+    `at_most` bounds how many rings there are whose names start with `kind`; 0 stands for any number. Returns whether
+    the ring was there. Raises `InvalidValue` when it is there with another policy or size, and `Busy` at the bound.
     """
     reply: bytes = yield script(
         "open_ring", keys, spec.name, spec.policy, spec.slots, spec.slot_bytes, int(spec.ttl_s * 1000),
-        ",".join(spec.channels),
+        ",".join(spec.channels), spec.note, kind, at_most,
     )  # fmt: skip
+    if reply == b"full":
+        raise Busy(
+            f"there are {at_most} rings {kind}*, which is the limit: take the results of their orders, cancel some, "
+            "or try again later"
+        )
     if reply == b"differs":
         raise InvalidValue(
             f"ring {spec.name!r} is open with another policy or size than {spec.policy}, {spec.slots} slots of "
@@ -101,10 +109,12 @@ def touch_ring(keys: Keys, spec: RingSpec) -> Op[None]:
 
 def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
     """The limits of an open ring. Raises `RingClosed`."""
-    policy, slots, slot_bytes = yield Call("HMGET", keys.ring(name), "policy", "slots", "slot_bytes")
+    policy, slots, slot_bytes, note = yield Call("HMGET", keys.ring(name), "policy", "slots", "slot_bytes", "note")
     if policy is None:
         raise RingClosed(f"ring {name!r} is not open: open it before placing orders that deliver to it")
-    return RingSpec(name=name, policy=policy.decode(), slots=int(slots), slot_bytes=int(slot_bytes))
+    return RingSpec(
+        name=name, policy=policy.decode(), slots=int(slots), slot_bytes=int(slot_bytes), note=(note or b"").decode()
+    )
 
 
 def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery | OrderEnd]:
@@ -125,14 +135,22 @@ def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery 
             break
         if time.monotonic() >= end:
             raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
+    if how := end_in(entry):
+        return how
     head = json.loads(entry)
-    if "end" in head:
-        tally = Tally.from_counters(head.get("tally", {}))
-        return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry, tally)
     payload: bytes | None = yield Call("GET", keys.slot(spec.name, head["slot"]))
     if payload is None:
         raise RingClosed(f"ring {spec.name!r} was closed while a batch was being read from it")
     return Delivery(head["order"], head["ticket"], head["rows"], payload, entry)
+
+
+def end_in(entry: bytes) -> OrderEnd | None:
+    """How an order ended, if that is what an entry says; None for a batch."""
+    head = json.loads(entry)
+    if "end" not in head:
+        return None
+    tally = Tally.from_counters(head.get("tally", {}))
+    return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry, tally)
 
 
 def release(keys: Keys, spec: RingSpec, taken: Delivery | OrderEnd) -> Op[None]:

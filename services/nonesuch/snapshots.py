@@ -1,16 +1,17 @@
 """Snapshots: versions of a classifier's weights, published by the trainer and read by the workers.
 
-Immutable and monotone. The payload goes first, in chunks that expire unless the marker follows; the marker makes the
-version the latest. The last `keep` versions stay, and those that an open order names.
+Immutable and monotone. The payload goes first, in chunks that expire unless the marker follows; the marker makes them
+the payload of its version, and the version the latest. So of two that publish the same version at the same time one is
+refused, and neither spoils the other's chunks. The last `keep` versions stay, and those that an open order names.
 """
 
-import json
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from nonesuch.errors import IntegrityError, InvalidSnapshot, SnapshotNotFound
+from nonesuch.errors import Conflict, IntegrityError, InvalidSnapshot, PreconditionFailed, SnapshotNotFound
 from nonesuch.keys import Keys
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.link import Call, Op, script
@@ -21,29 +22,74 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 4 * 2**20
 UNPUBLISHED_TTL_MS = 600_000
+MAX_VERSION = 2**53 - 1
+"""Redis sorts by floating-point numbers, which are whole up to here."""
+ANY = ("*",)
+"""The condition that there is a latest snapshot, whichever."""
+METADATA_KEY = "nonesuch.classifier"
+"""Where the metadata of a safetensors file holds the header of its classifier, as JSON."""
+
+Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class SnapshotHeader(Frozen):
     """What a snapshot is. `architecture` and `args` name an entry of the classifier registry."""
 
     channel: Name
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=MAX_VERSION)
     architecture: Name
     args: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Side]
     """(H, W, C) of the images it was trained on."""
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=2, le=1_000_000)
     class_names: tuple[str, ...] = ()
     """By label; empty if nobody said. A generator with other names is refused."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    """Normalisation, one value for each channel: (image / 255 - mean) / std."""
-    epoch: int = Field(ge=0)
-    step: int = Field(ge=0)
+    mean: tuple[float, ...] = Field(min_length=1)
+    std: tuple[float, ...] = Field(min_length=1)
+    """Normalisation, one value for each channel, or one for all: (image / 255 - mean) / std."""
+    epoch: int = Field(ge=0, le=MAX_VERSION)
+    step: int = Field(ge=0, le=MAX_VERSION)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Of the payload."""
     ledger: Ledger = UNKNOWN
     """The real information that these weights learned from."""
+
+    # A field that is invalid itself is not in `info.data`, and has its own error.
+    @field_validator("class_names")
+    @classmethod
+    def _one_for_each_class(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if names and len(names) != info.data.get("classes", len(names)):
+            raise ValueError(
+                f"{len(names)} names for {info.data['classes']} classes: give one for each, or none at all"
+            )
+        return names
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_for_each_channel(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        channels = info.data["image_shape"][2] if "image_shape" in info.data else len(values)
+        if len(values) not in (1, channels):
+            raise ValueError(f"{len(values)} values for {channels} channels: give one for each, or one for all")
+        return values
+
+    @field_validator("std")
+    @classmethod
+    def _divides(cls, std: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if any(value <= 0 for value in std):
+            raise ValueError("must be positive: images are divided by it")
+        if len(std) != len(info.data.get("mean", std)):
+            raise ValueError(f"{len(std)} values and {len(info.data['mean'])} of mean: give as many of each")
+        return std
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A snapshot as it lies in Redis."""
+
+    header: SnapshotHeader
+    bytes: int
+    """Of the payload."""
+    chunks: int
 
 
 def misfit(header: SnapshotHeader, info: "GeneratorInfo") -> str | None:
@@ -63,26 +109,72 @@ def misfit(header: SnapshotHeader, info: "GeneratorInfo") -> str | None:
     return None
 
 
-def publish(keys: Keys, header: SnapshotHeader, payload: bytes, *, keep: int = 3) -> Op[None]:
+def check_version(keys: Keys, channel: str, version: int, *, if_latest: tuple[str, ...] | None = None) -> Op[None]:
+    """Refuse what `publish` would refuse whatever the payload is, so that nobody sends one in vain.
+
+    Raises `Conflict`, `PreconditionFailed`.
+    """
+    if (yield Call("EXISTS", keys.snapshot(channel, version))):
+        return  # with the same payload it does no harm
+    latest = yield from latest_version(keys, channel)
+    if if_latest is not None:
+        held: bytes | None = None
+        if latest is not None:
+            held = yield Call("HGET", keys.snapshot(channel, latest), "sha256")
+        if held is None or (if_latest != ANY and held.decode() not in if_latest):
+            raise _changed(channel, latest)
+    if latest is not None and version <= latest:
+        raise _stale(channel, version, latest)
+
+
+def publish(
+    keys: Keys,
+    header: SnapshotHeader,
+    payload: bytes | bytearray,
+    *,
+    keep: int = 3,
+    if_latest: tuple[str, ...] | None = None,
+) -> Op[bool]:
     """Publish a safetensors payload under the header's version. Does not block; twice the same does no harm.
 
-    Raises `InvalidSnapshot` when the version is not above the latest, or the payload is not what the header says.
+    Args:
+        header: what it is.
+        payload: safetensors.
+        keep: how many versions of the channel stay.
+        if_latest: publish only if the latest payload of the channel has one of these sha256, or `ANY`; None is no
+            condition.
+
+    Returns:
+        Whether it is new: False when the same payload has this version already.
+
+    Raises:
+        InvalidSnapshot: the payload is not what the header says.
+        Conflict: the version is not above the latest.
+        PreconditionFailed: the latest payload is not one of `if_latest`.
     """
     if sha256(payload).hexdigest() != header.sha256:
         raise InvalidSnapshot(f"snapshot {header.version}: the payload does not have the sha256 that its header names")
-    chunks = [payload[i : i + CHUNK_BYTES] for i in range(0, len(payload), CHUNK_BYTES)]
     channel, version = header.channel, header.version
-    marker = script("publish", keys, channel, version, header.model_dump_json(), len(chunks), header.sha256, keep)
+    starts = range(0, len(payload), CHUNK_BYTES)
+    staged = [keys.staged(channel, version, header.sha256, i) for i in range(len(starts))]
+    condition = "" if if_latest is None else ",".join(if_latest) or "none"
+    marker = script(
+        "publish", keys, channel, version, header.model_dump_json(), len(starts), header.sha256, keep, condition
+    )
     reply, latest = yield marker
+    sent = False
     while reply == b"incomplete":  # its first time, or Redis was restarted between two chunks
-        for i, chunk in enumerate(chunks):
-            yield Call("SET", keys.chunk(channel, version, i), chunk, "PX", UNPUBLISHED_TTL_MS)
+        for key, start in zip(staged, starts, strict=True):
+            yield Call("SET", key, bytes(payload[start : start + CHUNK_BYTES]), "PX", UNPUBLISHED_TTL_MS)
+        sent = True
         reply, latest = yield marker
+    if sent and reply != b"published":  # somebody else was faster
+        yield Call("DEL", *staged)
     if reply == b"stale":
-        raise InvalidSnapshot(
-            f"snapshot version {version} of channel {channel!r} is not above the latest, {latest.decode()}: "
-            "versions only go up; publish the next one"
-        )
+        raise _stale(channel, version, int(latest))
+    if reply == b"changed":
+        raise _changed(channel, int(latest) if latest else None)
+    return bool(reply == b"published")
 
 
 def latest_version(keys: Keys, channel: str) -> Op[int | None]:
@@ -97,32 +189,64 @@ def kept_versions(keys: Keys, channel: str) -> Op[tuple[int, ...]]:
     return tuple(int(version) for version in kept)
 
 
-def read_header(keys: Keys, channel: str, version: int | Literal["latest"]) -> Op[SnapshotHeader]:
-    """The header of a snapshot, without its payload. Raises `SnapshotNotFound`."""
+def find(keys: Keys, channel: str, version: int | Literal["latest"]) -> Op[Stored]:
+    """A snapshot without its payload. Raises `SnapshotNotFound`."""
     if version == "latest":
         newest = yield from latest_version(keys, channel)
         if newest is None:
             raise SnapshotNotFound(f"no snapshot was published in channel {channel!r}: publish one first")
         version = newest
-    document: bytes | None = yield Call("HGET", keys.snapshot(channel, version), "header")
+    document, size, chunks = yield Call("HMGET", keys.snapshot(channel, version), "header", "bytes", "chunks")
     if document is None:
         raise (yield from _not_kept(keys, channel, version))
-    return SnapshotHeader.model_validate_json(document)
+    return Stored(SnapshotHeader.model_validate_json(document), int(size), int(chunks))
+
+
+def read_header(keys: Keys, channel: str, version: int | Literal["latest"]) -> Op[SnapshotHeader]:
+    """The header of a snapshot. Raises `SnapshotNotFound`."""
+    return (yield from find(keys, channel, version)).header
+
+
+def kept_headers(keys: Keys, channel: str) -> Op[tuple[SnapshotHeader, ...]]:
+    """The header of every version that can be fetched, oldest first."""
+    documents: list[bytes | None] = []
+    for version in (yield from kept_versions(keys, channel)):
+        documents.append((yield Call("HGET", keys.snapshot(channel, version), "header")))
+    return tuple(SnapshotHeader.model_validate_json(document) for document in documents if document is not None)
+
+
+def read_chunk(keys: Keys, stored: Stored, number: int) -> Op[bytes]:
+    """A part of a payload, `CHUNK_BYTES` long but for the last one. Raises `SnapshotNotFound`: it went meanwhile."""
+    header = stored.header
+    chunk: bytes | None = yield Call("GET", keys.chunk(header.channel, header.version, number))
+    if chunk is None:
+        raise (yield from _not_kept(keys, header.channel, header.version))
+    return chunk
 
 
 def fetch(keys: Keys, channel: str, version: int) -> Op[tuple[SnapshotHeader, bytes]]:
     """A snapshot's header and safetensors payload. Raises `SnapshotNotFound`, `IntegrityError`."""
-    document, count = yield Call("HMGET", keys.snapshot(channel, version), "header", "chunks")
-    parts: list[bytes | None] = []
-    for i in range(int(count or 0)):
-        parts.append((yield Call("GET", keys.chunk(channel, version, i))))
-    if document is None or None in parts:
-        raise (yield from _not_kept(keys, channel, version))
-    header = SnapshotHeader.model_validate(json.loads(document))
-    payload = b"".join(p for p in parts if p is not None)
-    if sha256(payload).hexdigest() != header.sha256:
-        raise IntegrityError(f"snapshot {version} of channel {channel!r} was damaged: its sha256 does not match")
-    return header, payload
+    stored = yield from find(keys, channel, version)
+    parts = []
+    for number in range(stored.chunks):
+        parts.append((yield from read_chunk(keys, stored, number)))
+    payload = b"".join(parts)
+    if sha256(payload).hexdigest() != stored.header.sha256:
+        raise damaged(stored.header)
+    return stored.header, payload
+
+
+def damaged(header: SnapshotHeader) -> IntegrityError:
+    """The error of a payload that is not what its header says."""
+    return IntegrityError(
+        f"snapshot {header.version} of channel {header.channel!r} was damaged: its sha256 does not match"
+    )
+
+
+def drop_channel(keys: Keys, channel: str) -> Op[int]:
+    """Forget every snapshot of a channel; returns how many versions there were."""
+    dropped: int = yield script("drop_channel", keys, channel)
+    return dropped
 
 
 def _not_kept(keys: Keys, channel: str, version: int) -> Op[SnapshotNotFound]:
@@ -132,7 +256,15 @@ def _not_kept(keys: Keys, channel: str, version: int) -> Op[SnapshotNotFound]:
     )
 
 
-def drop_channel(keys: Keys, channel: str) -> Op[int]:
-    """Forget every snapshot of a channel; returns how many versions there were."""
-    dropped: int = yield script("drop_channel", keys, channel)
-    return dropped
+def _stale(channel: str, version: int, latest: int) -> Conflict:
+    return Conflict(
+        f"snapshot version {version} of channel {channel!r} is not above the latest, {latest}: versions only go up; "
+        "publish the next one"
+    )
+
+
+def _changed(channel: str, latest: int | None) -> PreconditionFailed:
+    now = "there is none" if latest is None else f"it is version {latest}"
+    return PreconditionFailed(
+        f"the latest snapshot of channel {channel!r} is not the one that was expected, {now}: look, and decide anew"
+    )

@@ -1,9 +1,11 @@
-"""What can be asked for: the generators and strategies of the live workers."""
+"""What can be asked for, and what is going on: generators, strategies, acceptance, and the service's numbers."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, read_catalog
+from nonesuch.model import Name
+from nonesuch.stats import Stats, read_stats
 from nonesuch_gateway.problems import documented
 from nonesuch_gateway.state import GatewayDep
 
@@ -22,13 +24,6 @@ class Strategies(BaseModel):
     strategies: list[StrategyInfo]
 
 
-@router.get("/generators", summary="What generators are hosted")
-async def generators(gateway: GatewayDep) -> Generators:
-    """Each with its classes, its image shape (height, width, channels) and the real data its training used."""
-    found = (await gateway.link.run(read_catalog(gateway.link.keys))).generators
-    return Generators(generators=[found[key] for key in sorted(found)])
-
-
 class ClassCounts(BaseModel):
     """What became of the latents of one class."""
 
@@ -45,8 +40,8 @@ class StrategyCounts(BaseModel):
 
     strategy: str
     generators: tuple[str, ...]
-    acceptance: float
-    """Kept over tried."""
+    acceptance: float | None
+    """Kept over tried; null while nothing was tried."""
     classes: list[ClassCounts]
 
 
@@ -54,6 +49,32 @@ class Acceptance(BaseModel):
     """Since the live workers started; empty while no strategy has rejected or accepted anything."""
 
     strategies: list[StrategyCounts]
+
+
+@router.get(
+    "/generators", summary="What generators are hosted", response_model_exclude={"generators": {"__all__": {"card"}}}
+)
+async def generators(gateway: GatewayDep) -> Generators:
+    """Each with its classes, its image shape (height, width, channels) and the real data its training used. What else
+    its card says is at `/v1/generators/{generator_id}`.
+    """
+    found = (await gateway.link.run(read_catalog(gateway.link.keys))).generators
+    return Generators(generators=[found[key] for key in sorted(found)])
+
+
+@router.get("/generators/{generator_id}", summary="One hosted generator", responses=documented(404, 422))
+async def generator(generator_id: Name, gateway: GatewayDep) -> GeneratorInfo:
+    """Its card: classes by label, image shape, licence and sha256 of the weights, the real data its training used, and
+    how it was built, trained and measured, as far as its maker says.
+    """
+    return (await gateway.link.run(read_catalog(gateway.link.keys))).generator(generator_id)
+
+
+@router.get("/strategies", summary="How latents can be chosen")
+async def strategies(gateway: GatewayDep) -> Strategies:
+    """Each with the JSON Schema of its parameters."""
+    found = (await gateway.link.run(read_catalog(gateway.link.keys))).strategies
+    return Strategies(strategies=[found[key] for key in sorted(found)])
 
 
 @router.get("/acceptance", summary="What filters keep and reject, by class")
@@ -64,7 +85,7 @@ async def acceptance(gateway: GatewayDep) -> Acceptance:
         StrategyCounts(
             strategy=strategy,
             generators=generators,
-            acceptance=tally.acceptance(),
+            acceptance=tally.acceptance() if tally.tried else None,
             classes=[
                 ClassCounts(class_name=str(row.pop("class")), **row)  # type: ignore[arg-type]
                 for row in tally.table(catalog.generator(generators[0]).class_names)
@@ -75,8 +96,7 @@ async def acceptance(gateway: GatewayDep) -> Acceptance:
     return Acceptance(strategies=counted)
 
 
-@router.get("/strategies", summary="How latents can be chosen")
-async def strategies(gateway: GatewayDep) -> Strategies:
-    """Each with the JSON Schema of its parameters."""
-    found = (await gateway.link.run(read_catalog(gateway.link.keys))).strategies
-    return Strategies(strategies=[found[key] for key in sorted(found)])
+@router.get("/stats", summary="What the service is doing")
+async def stats(gateway: GatewayDep) -> Stats:
+    """Workers, open orders and their tickets, rings, snapshots, acceptance, and the memory of Redis, at this moment."""
+    return await gateway.link.run(read_stats(gateway.link.keys))

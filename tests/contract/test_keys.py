@@ -24,11 +24,16 @@ PAIRS = {
     "k_in_hand('r')": lambda k: k.in_hand("r"),
     "k_free('r')": lambda k: k.free("r"),
     "k_orders('r')": lambda k: k.orders("r"),
+    "k_reader('r')": lambda k: k.reader("r"),
     "k_slot('r', 3)": lambda k: k.slot("r", 3),
     "k_snapshots('c')": lambda k: k.snapshots("c"),
     "k_pins('c')": lambda k: k.pins("c"),
     "k_snapshot('c', 7)": lambda k: k.snapshot("c", 7),
     "k_chunk('c', 7, 2)": lambda k: k.chunk("c", 7, 2),
+    "k_staged('c', 7, 'ab', 2)": lambda k: k.staged("c", 7, "ab", 2),
+    "K_CHANNELS": lambda k: k.channels,
+    "K_WORKERS": lambda k: k.workers,
+    "k_worker('w')": lambda k: k.worker("w"),
 }
 
 

@@ -5,11 +5,28 @@ from hashlib import sha256
 import pytest
 from fakes import order, ring
 
-from nonesuch.errors import IntegrityError, InvalidOrder, InvalidSnapshot, SnapshotNotFound
-from nonesuch.link import Call, Link
+from nonesuch.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidOrder,
+    InvalidSnapshot,
+    PreconditionFailed,
+    SnapshotNotFound,
+)
+from nonesuch.link import Call, Link, Op
 from nonesuch.orders import cancel, place
 from nonesuch.rings import close_ring, open_ring
-from nonesuch.snapshots import SnapshotHeader, drop_channel, fetch, latest_version, publish, read_header
+from nonesuch.snapshots import (
+    ANY,
+    MAX_VERSION,
+    SnapshotHeader,
+    check_version,
+    drop_channel,
+    fetch,
+    latest_version,
+    publish,
+    read_header,
+)
 
 
 def header(version: int, payload: bytes, channel: str = "run") -> SnapshotHeader:
@@ -27,8 +44,8 @@ def header(version: int, payload: bytes, channel: str = "run") -> SnapshotHeader
     )
 
 
-def put(link: Link, version: int, payload: bytes = b"weights", keep: int = 3) -> None:
-    link.run(publish(link.keys, header(version, payload), payload, keep=keep))
+def put(link: Link, version: int, payload: bytes = b"weights", keep: int = 3) -> bool:
+    return link.run(publish(link.keys, header(version, payload), payload, keep=keep))
 
 
 def command(link: Link, *args: object) -> object:
@@ -47,11 +64,11 @@ def test_what_is_published_is_what_is_fetched(link: Link) -> None:
 
 
 def test_versions_only_go_up_and_the_same_again_does_no_harm(link: Link) -> None:
-    put(link, 5)
-    put(link, 5)
-    with pytest.raises(InvalidSnapshot, match="not above the latest, 5"):
+    assert put(link, 5) is True
+    assert put(link, 5) is False
+    with pytest.raises(Conflict, match="not above the latest, 5"):
         put(link, 5, b"other weights")
-    with pytest.raises(InvalidSnapshot, match="version 4"):
+    with pytest.raises(Conflict, match="version 4"):
         put(link, 4)
     assert link.run(fetch(link.keys, "run", 5))[1] == b"weights"
 
@@ -136,11 +153,105 @@ def test_a_channel_can_be_forgotten(link: Link) -> None:
     put(link, 1)  # starts anew
 
 
-def test_a_publisher_that_died_half_way_leaves_nothing_for_long(link: Link) -> None:
-    operation = publish(link.keys, header(1, b"weights"), b"weights")
+def stage(link: Link, operation: Op[bool]) -> Call:
+    """Run a publication up to its marker, which is returned."""
     assert next(operation).script == "publish"
     call = operation.send([b"incomplete", b""])
-    while call.script is None:  # every step but the marker
+    while call.script is None:
         call = operation.send(command(link, *call.args))
+    return call
+
+
+def finish(link: Link, operation: Op[bool], call: Call) -> bool:
+    """Run the rest of it."""
+
+    def perform(call: Call) -> Op[object]:
+        return (yield call)
+
+    try:
+        while True:
+            call = operation.send(link.run(perform(call)))
+    except StopIteration as end:
+        return bool(end.value)
+
+
+def test_a_publisher_that_died_half_way_leaves_nothing_for_long(link: Link) -> None:
+    stage(link, publish(link.keys, header(1, b"weights"), b"weights"))
     assert link.run(latest_version(link.keys, "run")) is None
-    assert 0 < command(link, "PTTL", link.keys.chunk("run", 1, 0)) <= 600_000
+    (key,) = command(link, "KEYS", link.keys.pattern)
+    assert 0 < command(link, "PTTL", key) <= 600_000
+
+
+@pytest.mark.parametrize("other", [b"other weights", b"weights"])
+def test_two_that_publish_the_same_version_at_the_same_time(link: Link, other: bytes) -> None:
+    first = publish(link.keys, header(1, b"weights"), b"weights")
+    second = publish(link.keys, header(1, other), other)
+    first_marker, second_marker = stage(link, first), stage(link, second)
+    assert finish(link, first, first_marker) is True
+    if other == b"weights":
+        assert finish(link, second, second_marker) is False
+    else:
+        with pytest.raises(Conflict, match="not above the latest, 1"):
+            finish(link, second, second_marker)
+    assert link.run(fetch(link.keys, "run", 1))[1] == b"weights"
+    link.run(drop_channel(link.keys, "run"))
+    assert command(link, "KEYS", link.keys.pattern) == []
+
+
+def test_a_version_that_is_as_high_as_it_may_be(link: Link) -> None:
+    put(link, 10**15)
+    put(link, MAX_VERSION - 1, b"old")
+    put(link, MAX_VERSION, b"new")
+    assert link.run(latest_version(link.keys, "run")) == MAX_VERSION
+    assert link.run(fetch(link.keys, "run", MAX_VERSION))[1] == b"new"
+    with pytest.raises(ValueError, match="less than or equal to 9007199254740991"):
+        header(MAX_VERSION + 1, b"weights")
+
+
+def test_a_publisher_may_want_the_latest_to_be_what_it_has_seen(link: Link) -> None:
+    def publish_if(version: int, if_latest: tuple[str, ...]) -> bool:
+        payload = f"weights {version}".encode()
+        link.run(check_version(link.keys, "run", version, if_latest=if_latest))
+        return link.run(publish(link.keys, header(version, payload), payload, if_latest=if_latest))
+
+    for condition in (ANY, ("0" * 64,), ()):
+        with pytest.raises(PreconditionFailed, match="there is none"):
+            publish_if(1, condition)
+    put(link, 1)
+    assert publish_if(2, ANY)
+    seen = sha256(b"weights 2").hexdigest()
+    assert publish_if(3, ("0" * 64, seen))
+    with pytest.raises(PreconditionFailed, match="it is version 3"):
+        publish_if(4, (seen,))
+    late = publish(link.keys, header(4, b"weights 4"), b"weights 4", if_latest=(seen,))
+    with pytest.raises(PreconditionFailed, match="it is version 3"):  # nor if it changed after the check
+        link.run(late)
+    assert publish_if(3, (seen,)) is False  # the same again does no harm
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_version_that_no_payload_could_have_is_refused_without_one(link: Link, version: int) -> None:
+    link.run(check_version(link.keys, "run", version))
+    for published in (2, 4, 5, 6):
+        put(link, published)
+    link.run(check_version(link.keys, "run", 7))
+    link.run(check_version(link.keys, "run", 5))  # it may be the same payload
+    with pytest.raises(Conflict, match=f"version {version} of channel 'run' is not above the latest, 6"):
+        link.run(check_version(link.keys, "run", version))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class_names": ("one", "two")}, "2 names for 3 classes"),
+        ({"mean": (0.5, 0.5)}, "2 values for 1 channels"),
+        ({"mean": ()}, "at least 1 item"),
+        ({"std": (0.0,)}, "must be positive"),
+        ({"image_shape": (4, 4, 3), "std": (0.5,) * 3}, "3 values and 1 of mean"),
+        ({"image_shape": (4, 0, 1)}, "greater than or equal to 1"),
+    ],
+)
+def test_a_header_that_no_classifier_could_have_is_refused(change: dict, words: str) -> None:
+    given = header(1, b"weights").model_dump()
+    with pytest.raises(ValueError, match=words):
+        SnapshotHeader.model_validate(given | change)

@@ -207,7 +207,7 @@ def test_safetensors_without_a_card_get_one(model: BigGAN, tmp_path: Path) -> No
     again = add_generator(added.folder, Said(name="again", source="the library"))
     assert json.loads((again.folder / "card.json").read_text())["source"] == "the library"
     assert again.agreement is None
-    assert again.info.model_copy(update={"id": "plain"}) == added.info
+    assert again.info.model_copy(update={"id": "plain", "card": added.info.card}) == added.info
 
 
 def test_a_folder_with_a_card_is_copied_whole(compact: Path, shelf: Path) -> None:

@@ -105,3 +105,7 @@ def test_another_architecture_is_refused(model: nn.Module) -> None:
 def test_bytes_that_are_not_safetensors_are_refused() -> None:
     with pytest.raises(InvalidSnapshot, match="not safetensors"):
         load_snapshot(header(b"pickle"), b"pickle")
+
+
+def test_a_network_that_no_memory_could_hold_is_refused_by_its_names_and_shapes(model: nn.Module) -> None:
+    refused(model.state_dict(), r"conv1.weight is \(2, 1, 3, 3\), not \(1000000, 1, 3, 3\)", args={"width": 10**6})

@@ -59,7 +59,7 @@ class Supply:
         self._patience.run(partial(open_ring, self._keys, self._ring))
 
     def publish(self, header: SnapshotHeader, payload: bytes) -> None:
-        """Publish a snapshot on a channel of the ring. Raises `InvalidSnapshot` unless its version is the highest."""
+        """Publish a snapshot on a channel of the ring. Raises `Conflict` unless its version is the highest."""
         self._published[header.channel].append((header, payload))
         self._run(partial(self._publish, header, payload))
 

@@ -16,11 +16,10 @@ from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import explain
 from nonesuch.errors import IntegrityError, NotFound
 from nonesuch.files import replacing
-from nonesuch.snapshots import SnapshotHeader
+from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
 
 CLASSIFIER = "classifier.safetensors"
 """The name of the file in a run's folder."""
-_KEY = "nonesuch.classifier"
 
 
 def write_classifier(path: Path, header: SnapshotHeader, model: nn.Module) -> SnapshotHeader:
@@ -28,7 +27,9 @@ def write_classifier(path: Path, header: SnapshotHeader, model: nn.Module) -> Sn
     payload = dump(model)
     header = header.model_copy(update={"sha256": sha256(payload).hexdigest()})
     with replacing(path) as temporary:
-        safetensors.torch.save_file(safetensors.torch.load(payload), temporary, {_KEY: header.model_dump_json()})
+        safetensors.torch.save_file(
+            safetensors.torch.load(payload), temporary, {METADATA_KEY: header.model_dump_json()}
+        )
     return header
 
 
@@ -45,7 +46,7 @@ def read_classifier(path: Path) -> tuple[SnapshotHeader, bytes]:
         raise NotFound(f"there is no classifier file {path}: a finished run leaves one as {CLASSIFIER} in its folder")
     try:
         with safe_open(path, framework="pt") as file:
-            document = (file.metadata() or {}).get(_KEY)
+            document = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if document is None:
             raise IntegrityError(f"{path} has no classifier's header: use the {CLASSIFIER} that a run has left")

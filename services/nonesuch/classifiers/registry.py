@@ -25,7 +25,7 @@ class ClassifierSpec(Frozen):
 
 
 class Architecture(Protocol):
-    """Builds networks of one architecture with fresh weights."""
+    """Builds networks of one architecture with fresh weights, on the default device, which may be torch's "meta"."""
 
     Args: type[Frozen]
     """The arguments that it takes."""

@@ -1,5 +1,7 @@
 """The payload of a snapshot: a classifier's state as safetensors, and back. Loading is strict."""
 
+from functools import partial
+
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -20,7 +22,8 @@ def dump(model: nn.Module) -> bytes:
 def load_snapshot(header: SnapshotHeader, payload: bytes, device: torch.device | str = "cpu") -> nn.Module:
     """The network that a snapshot holds, on `device`, in eval mode; its parameters take no gradient.
 
-    Leaves torch's random numbers as they are.
+    Leaves torch's random numbers as they are. A network that the payload does not fit is never allocated, so a snapshot
+    costs no more memory than its payload, whatever its header says.
 
     Raises:
         InvalidSnapshot: the payload is not safetensors, the architecture cannot be built, or a tensor is missing,
@@ -29,16 +32,19 @@ def load_snapshot(header: SnapshotHeader, payload: bytes, device: torch.device |
     name = f"snapshot {header.version} of channel {header.channel!r}"
     height, _, channels = header.image_shape
     spec = ClassifierSpec(architecture=header.architecture, args=header.args)
+    new = partial(build, spec, in_channels=channels, classes=header.classes, image_size=height)
     try:
-        with torch.random.fork_rng(devices=()):
-            model = build(spec, in_channels=channels, classes=header.classes, image_size=height)
+        with torch.random.fork_rng(devices=()), torch.device("meta"):  # a network of any size takes no memory there
+            expected = new().state_dict()
     except InvalidValue as error:
         raise InvalidSnapshot(f"{name} cannot be built: {error}") from error
     try:
         given = safetensors.torch.load(payload)
     except SafetensorError as error:
         raise InvalidSnapshot(f"{name} is not safetensors ({error}): publish what `dump` returns") from error
-    _check(given, model.state_dict(), f"{name} ({header.architecture})")
+    _check(given, expected, f"{name} ({header.architecture})")
+    with torch.random.fork_rng(devices=()):
+        model = new()
     model.load_state_dict(given)
     return model.to(device).eval().requires_grad_(False)
 

@@ -24,11 +24,16 @@ local function k_ready(name) return k_ring(name) .. ':ready' end
 local function k_in_hand(name) return k_ring(name) .. ':in_hand' end
 local function k_free(name) return k_ring(name) .. ':free' end
 local function k_orders(name) return k_ring(name) .. ':orders' end
+local function k_reader(name) return k_ring(name) .. ':reader' end
 local function k_slot(name, number) return k_ring(name) .. ':slot:' .. number end
 local function k_snapshots(channel) return NS .. ':snapshots:' .. channel end
 local function k_pins(channel) return k_snapshots(channel) .. ':pins' end
 local function k_snapshot(channel, version) return k_snapshots(channel) .. ':' .. version end
 local function k_chunk(channel, version, i) return k_snapshot(channel, version) .. ':' .. i end
+local function k_staged(channel, version, sha256, i) return k_snapshot(channel, version) .. ':' .. sha256 .. ':' .. i end
+local K_CHANNELS = NS .. ':channels'
+local K_WORKERS = NS .. ':workers'
+local function k_worker(id) return NS .. ':worker:' .. id end
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -62,6 +67,11 @@ local function unpin(channel, version)
     local keep = tonumber(redis.call('HGET', k_snapshot(channel, version), 'keep'))
     if keep then trim_snapshots(channel, keep) end
   end
+end
+
+-- What the consumer of a ring took and never released is unread, in its order.
+local function unread_again(name)
+  while redis.call('LMOVE', k_in_hand(name), k_ready(name), 'RIGHT', 'LEFT') do end
 end
 
 -- A hash of numbers as a table.
@@ -117,6 +127,7 @@ end
 local function delete_channel(channel)
   for _, version in ipairs(redis.call('ZRANGE', k_snapshots(channel), 0, -1)) do delete_snapshot(channel, version) end
   redis.call('DEL', k_snapshots(channel), k_pins(channel))
+  redis.call('SREM', K_CHANNELS, channel)
 end
 
 -- Deletes a ring with its snapshot channels, and ends the orders that deliver to it; nobody is left to be told.
@@ -125,7 +136,7 @@ local function delete_ring(name)
   for channel in string.gmatch(redis.call('HGET', k_ring(name), 'channels') or '', '[^,]+') do delete_channel(channel) end
   local slots = tonumber(redis.call('HGET', k_ring(name), 'slots')) or 0
   for i = 0, slots - 1 do redis.call('DEL', k_slot(name, i)) end
-  redis.call('DEL', k_ready(name), k_in_hand(name), k_free(name), k_orders(name))
+  redis.call('DEL', k_ready(name), k_in_hand(name), k_free(name), k_orders(name), k_reader(name))
   redis.call('ZREM', K_RINGS, name)
   return redis.call('DEL', k_ring(name))
 end

@@ -40,6 +40,8 @@ The compact family is as good to learn from at σ = 1.25 as at 1, and four point
 (docs/results/generators-sigma.json)."""
 
 _DESCRIBING = ("class_names", "license", "max_sigma", "real_information", "description")
+_ELSEWHERE = {*_DESCRIBING, "format", "family", "name", "sha256", "image_shape", "z_dim", "curve"}
+"""Fields that the catalogue has under names of its own, and the curve, which is long."""
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -73,6 +75,11 @@ def check_sha256(path: Path, data: bytes, card: Mapping[str, Any]) -> str:
     return digest
 
 
+def more_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says that the catalogue has no field for."""
+    return {field: value for field, value in card.items() if field not in _ELSEWHERE}
+
+
 def info_of(
     card: Mapping[str, Any],
     what: str,
@@ -97,6 +104,7 @@ def info_of(
         InvalidValue: a field is missing or cannot be, or the card and the network disagree.
     """
     said = {field: card[field] for field in _DESCRIBING if card.get(field) is not None}
+    said["card"] = more_of(card)
     if "name" in card:
         said["id"] = card["name"]
     facts = {"family": family, "sha256": sha256, "image_shape": image_shape, "z_dim": z_dim}

@@ -29,7 +29,7 @@ from nonesuch.tensors import faults
 from nonesuch_worker.condition.card import Card
 from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.card import CARD, check_sha256
+from nonesuch_worker.generators.card import CARD, check_sha256, more_of
 from nonesuch_worker.generators.load import load_generator
 
 WEIGHTS = "input.safetensors"
@@ -130,4 +130,5 @@ def _info(base: Generator, card: Card) -> GeneratorInfo:
         license=card.license,
         real_information=card.real_information,
         description=card.description,
+        card=more_of(card.model_dump(mode="json")),
     )

@@ -1,0 +1,68 @@
+"""Rings that several processes can reach: who reads one, and what a look at it shows.
+
+A trainer's ring has one consumer. The ring of an order that was placed over HTTP belongs to whichever gateway its
+client asks next, so readers take turns: one at a time, each for as long as it renews a lease. What a reader released
+is gone, so another one may follow only on a reader that released nothing.
+"""
+
+from dataclasses import dataclass
+
+from nonesuch.errors import Conflict, RingClosed
+from nonesuch.keys import Keys
+from nonesuch.link import Call, Op, script
+from nonesuch.rings import OrderEnd, RingSpec, end_in, ring_spec
+
+
+def begin_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[None]:
+    """Become the only reader of a ring; what an earlier one took and never released is unread again. Does not block.
+
+    Raises `RingClosed`, and `Conflict` when another reader is there, or an earlier one released batches.
+    """
+    reply: bytes = yield script("read_ring", keys, name, reader, int(lease_s * 1000))
+    match reply.decode():
+        case "gone":
+            raise RingClosed(f"ring {name!r} is gone: it was closed, it expired, or Redis was restarted")
+        case "taken":
+            raise Conflict("the results are being read by another client: they can be read once")
+        case "begun":
+            raise Conflict(
+                "a client that went away has read a part of the results: they can be read once. Place the order "
+                "again with the same seed, which makes the same images"
+            )
+
+
+def keep_reading(keys: Keys, name: str, *, lease_s: float) -> Op[None]:
+    """Renew a reader's lease."""
+    yield Call("PEXPIRE", keys.reader(name), int(lease_s * 1000))
+
+
+def stop_reading(keys: Keys, name: str, reader: str) -> Op[bool]:
+    """Let another reader begin at once, instead of when the lease runs out. False if it was not the reader."""
+    if (yield Call("GET", keys.reader(name))) != reader.encode():
+        return False
+    yield Call("DEL", keys.reader(name))
+    return True
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the ring of one order shows. Nothing is taken by it."""
+
+    spec: RingSpec
+    committed: int
+    """Batches that were ever delivered to it."""
+    begun: bool
+    """Whether a reader has released some."""
+    end: OrderEnd | None
+    """How its order ended; None while it is open."""
+
+
+def look(keys: Keys, name: str) -> Op[Look]:
+    """Look at a ring. Raises `RingClosed`."""
+    spec = yield from ring_spec(keys, name)
+    newest: bytes | None = None
+    for entries in (keys.ready(name), keys.in_hand(name)):
+        newest = newest or (yield Call("LINDEX", entries, -1))
+    free: int = yield Call("LLEN", keys.free(name))
+    committed = int((yield Call("HGET", keys.ring(name), "committed")) or 0)
+    return Look(spec, committed, committed > spec.slots - free, None if newest is None else end_in(newest))
