@@ -14,12 +14,13 @@ from fastapi import FastAPI
 
 import nonesuch
 from nonesuch.link import AsyncLink
-from nonesuch_gateway import batches, health, info
+from nonesuch_gateway import batches, health, info, orders, snapshots
 from nonesuch_gateway.middleware import BodyLimit, RequestId
 from nonesuch_gateway.problems import install_handlers
 from nonesuch_gateway.replies import Replies
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_gateway.state import Gateway
+from nonesuch_gateway.uploads import Uploads
 
 
 class _State(TypedDict):
@@ -33,8 +34,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[_State]:
         link = AsyncLink(settings.redis)
         replies = Replies(link, limit=settings.max_streams, limit_bytes=settings.max_reply_bytes)
+        uploads = Uploads(limit=settings.max_uploads, stall_s=settings.stall_s)
         try:
-            yield {"gateway": Gateway(settings, link, replies)}
+            yield {"gateway": Gateway(settings, link, replies, uploads)}
         finally:
             await replies.settled()
             await link.close()
@@ -45,9 +47,10 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         version=nonesuch.__version__,
         lifespan=lifespan,
     )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    larger = {f"{snapshots.PREFIX}/": settings.max_snapshot_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
     app.add_middleware(RequestId)
     install_handlers(app)
-    for module in (batches, health, info):
+    for module in (batches, orders, snapshots, health, info):
         app.include_router(module.router)
     return app

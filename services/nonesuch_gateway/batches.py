@@ -1,15 +1,23 @@
-"""POST /v1/batches: mint images and stream them back."""
+"""/v1/batches: mint images and stream them back; the same ones again from their recipe."""
 
-from fastapi import APIRouter
+from collections.abc import Mapping
 
-from nonesuch_gateway.formats import ArrowStream
-from nonesuch_gateway.plans import plan
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from nonesuch_gateway.formats import CONTENT
+from nonesuch_gateway.headers import IMMUTABLE, etag, image_headers, is_unchanged, location
+from nonesuch_gateway.negotiation import FormatChoice, PreferencesDep
+from nonesuch_gateway.plans import Plan, plan, plan_again, reply_terms
 from nonesuch_gateway.problems import documented
+from nonesuch_gateway.recipes import Recipe
 from nonesuch_gateway.requests import MintRequest
-from nonesuch_gateway.state import GatewayDep
+from nonesuch_gateway.state import Gateway, GatewayDep
 from nonesuch_gateway.streams import OrderStream
 
 router = APIRouter(prefix="/v1", tags=["batches"])
+
+_IMAGES = {"description": "One file of images in index order.", "content": CONTENT}
 
 
 @router.post(
@@ -17,25 +25,59 @@ router = APIRouter(prefix="/v1", tags=["batches"])
     summary="Mint labelled images",
     status_code=200,
     response_class=OrderStream,
-    responses={
-        200: {
-            "description": "One Arrow IPC stream of record batches in index order.",
-            "content": {ArrowStream.media_type: {"schema": {"type": "string", "format": "binary"}}},
-        },
-        **documented(400, 404, 413, 415, 422, 429, 502, 503, 504),
-    },
+    responses={200: _IMAGES, **documented(400, 404, 406, 413, 415, 422, 429, 502, 503, 504)},
 )
-async def mint(request: MintRequest, gateway: GatewayDep) -> OrderStream:
+async def mint(body: MintRequest, request: Request, gateway: GatewayDep, preferences: PreferencesDep) -> OrderStream:
     """Rows come as workers finish them, always in index order; the same request and seed give the same bytes.
 
-    `X-Nonesuch-Order` names the recipe, which is the `order` of every row; `X-Nonesuch-Seed` is the seed that was
-    used. A strategy that rejects images may leave some indices out: there are fewer rows then, and `index` says which.
-    Going away cancels the order. A stream that fails midway ends without its last chunk: a client that reads
-    it to the end without an error has every image.
+    `Content-Location` is where the same bytes can be had again with GET; it is left out where the recipe is too long
+    for a URL (a quota of thousands of classes). `X-Nonesuch-Order` names the recipe, which is the `order` of every
+    row; `X-Nonesuch-Seed` is the seed that was used. A strategy that rejects images may leave some indices out: there
+    are fewer rows then, and `index` says which.
+
+    Small answers have a length and a `Content-Digest`. Going away cancels the order. A stream that fails midway ends
+    without its last chunk: a client that reads it to the end without an error has every image.
     """
-    link, settings = gateway.link, gateway.settings
-    planned = await link.run(plan(link.keys, request, settings))
-    headers = {"X-Nonesuch-Order": planned.recipe, "X-Nonesuch-Seed": str(planned.order.seed)}
-    if planned.order.snapshot is not None:
-        headers["X-Nonesuch-Snapshot"] = str(planned.order.snapshot.version)
-    return OrderStream(gateway.replies, planned, ArrowStream(), headers, settings.stall_s)
+    choice = preferences.choose(body.format)
+    planned = await gateway.link.run(plan(gateway.link.keys, body, reply_terms(gateway.settings)))
+    return _stream(gateway, planned, choice, location(request, planned.recipe, choice))
+
+
+@router.head("/batches/{recipe_id}", include_in_schema=False)
+@router.get(
+    "/batches/{recipe_id}",
+    summary="The same images again",
+    status_code=200,
+    response_class=OrderStream,
+    responses={
+        200: _IMAGES,
+        304: {"description": "The client has these bytes, by its If-None-Match."},
+        **documented(404, 406, 410, 422, 429, 502, 503, 504),
+    },
+)
+async def mint_again(recipe_id: str, request: Request, gateway: GatewayDep, preferences: PreferencesDep) -> Response:
+    """The bytes of the POST that answered with this `Content-Location`. They never change, so caches may keep them.
+
+    The id is the recipe itself. 410 says that its generator or its classifier is gone, or has other weights now.
+    """
+    recipe = Recipe.from_id(recipe_id)
+    choice = preferences.choose()
+    headers = {**location(request, recipe, choice), "Cache-Control": IMMUTABLE}
+    if preferences.format is None:
+        headers["Vary"] = "Accept"
+    if is_unchanged(request, etag(recipe, choice)):
+        return Response(status_code=304, headers={"ETag": etag(recipe, choice), **headers})
+    planned = await gateway.link.run(plan_again(gateway.link.keys, recipe, reply_terms(gateway.settings)))
+    stream = _stream(gateway, planned, choice, headers)
+    return stream.head() if request.method == "HEAD" else stream
+
+
+def _stream(gateway: Gateway, planned: Plan, choice: FormatChoice, headers: Mapping[str, str]) -> OrderStream:
+    settings = gateway.settings
+    return OrderStream(
+        gateway.replies.open(planned),
+        choice.open(planned.order.count, complete=not planned.may_be_short),
+        {**image_headers(planned.recipe, choice), **headers},
+        stall_s=settings.stall_s,
+        buffer_bytes=settings.buffer_bytes if planned.payload_bytes <= settings.buffer_bytes else 0,
+    )

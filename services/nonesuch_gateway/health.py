@@ -24,12 +24,14 @@ class Readiness(BaseModel):
     generators: list[str]
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Whether the process is up")
 async def healthz() -> Health:
     """Asks nobody else: a restart of the gateway would not bring back Redis."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Whether images can be minted", responses=documented(503))
 async def readyz(gateway: GatewayDep) -> Readiness:
     """503 says what is missing: Redis, or workers."""

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -33,30 +34,37 @@ class RequestId:
 
 
 class BodyLimit:
-    """Refuses a body above `max_bytes` with 413: at once if its length is declared, else as soon as it is seen."""
+    """Refuses a body above `max_bytes` with 413: at once if its length is declared, else as soon as it is seen.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    `larger` are limits of their own for paths that begin so.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int]) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path: str = scope["path"]
+        limit = next((limit for start, limit in self._larger.items() if path.startswith(start)), self._max_bytes)
         declared = Headers(scope=scope).get("content-length", "")
         received = 0
 
         async def limited_receive() -> Message:
             nonlocal received
-            if declared.isdecimal() and int(declared) > self._max_bytes:
-                raise self._refusal(f"{declared} bytes")
+            if declared.isdecimal() and int(declared) > limit:
+                raise _refusal(f"{declared} bytes", limit)
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_bytes:
-                raise self._refusal(f"more than {self._max_bytes} bytes")
+            if received > limit:
+                raise _refusal(f"more than {limit} bytes", limit)
             return message
 
         await self._app(scope, limited_receive, send)
 
-    def _refusal(self, size: str) -> HTTPException:
-        return HTTPException(413, f"the body has {size} and {self._max_bytes} are allowed: send a smaller request")
+
+def _refusal(size: str, limit: int) -> HTTPException:
+    return HTTPException(413, f"the body has {size} and {limit} are allowed: send a smaller request")

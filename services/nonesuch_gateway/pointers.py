@@ -34,13 +34,19 @@ def pointer_to(path: Sequence[str | int]) -> str:
 
 def _field_problem(error: Mapping[str, Any], body: Any) -> FieldProblem:
     """Follow an error's location through the body; what is not there is a name of pydantic's for a kind of value."""
+    place, *rest = error["loc"]
+    if place != "body":
+        detail = "this is required" if error["type"] == "missing" else error["msg"]
+        return FieldProblem(
+            pointer=pointer_to(rest), detail=f"{place} parameter: {detail}", given=_shown(error["input"])
+        )
     value, path = body, []
-    for part in error["loc"][1:]:  # the first says that it is the body
+    for part in rest:
         if _holds(value, part):
             value = value[part]
             path.append(part)
     if error["type"] == "missing":
-        return FieldProblem(pointer=pointer_to([*path, *error["loc"][1:][-1:]]), detail="this is required")
+        return FieldProblem(pointer=pointer_to([*path, *rest[-1:]]), detail="this is required")
     return FieldProblem(
         pointer=pointer_to(path), detail=error["msg"].removeprefix("Value error, "), given=_shown(value)
     )

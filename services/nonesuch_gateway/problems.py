@@ -17,12 +17,16 @@ from starlette.responses import Response
 
 from nonesuch.errors import (
     Busy,
+    Conflict,
     IntegrityError,
     InvalidValue,
     NonesuchError,
+    NotAcceptable,
     NotFound,
     NoWorkers,
     OrderFailed,
+    PreconditionFailed,
+    RecipeGone,
     RingClosed,
     TakeTimeout,
     Unreachable,
@@ -41,7 +45,11 @@ class Answer(NamedTuple):
 
 ANSWERS: dict[type[NonesuchError], Answer] = {
     InvalidValue: Answer(422),
+    NotAcceptable: Answer(406),
     NotFound: Answer(404),
+    RecipeGone: Answer(410),
+    Conflict: Answer(409),
+    PreconditionFailed: Answer(412),
     Busy: Answer(429, 2),
     NoWorkers: Answer(503, 10),
     Unreachable: Answer(503, 5),
@@ -155,4 +163,6 @@ def _respond(
     )
     # ASCII, because a string from JSON may hold half of a surrogate pair, which has no UTF-8 form.
     body = json.dumps(problem.model_dump(exclude_none=True)).encode("ascii")
-    return Response(body, status, {"X-Request-Id": request_id, **(headers or {})}, MEDIA_TYPE)
+    # No cache keeps a problem: what is missing may be there in a moment, and 404 and 410 are kept unless told not to.
+    fixed = {"X-Request-Id": request_id, "Cache-Control": "no-store"}
+    return Response(body, status, {**fixed, **(headers or {})}, MEDIA_TYPE)

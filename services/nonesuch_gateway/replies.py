@@ -1,45 +1,28 @@
-"""Replies: one order, its ring, and its batches in index order.
+"""Replies: opening and leaving them. `reply` draws the reader.
 
-    reader   waits for: the next entry of the ring ── unblocked by: a commit, the order's end, the order's deadline
     keeper   waits for: a third of the ring's time to live ── unblocked by: the clock; ends with the reader
 
-The reader holds what is ahead of its turn and gives a slot back only when its consumer comes for the next batch, so
-slots bound what a reply takes of this process too. It cannot starve: tickets are claimed in order and released in
-order, so the one whose turn it is always has a slot.
-
-A reply that is left, for whatever reason, takes its order and its ring with it. If this process is killed the ring's
-time to live does the same.
+A reply that is left, for whatever reason, takes its order and its ring with it; one to an order that was placed before
+does so only when a batch of it was used, so that until then its reader may come again. If this process is killed the
+ring's time to live does the same.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
-import pyarrow as pa
-
-from nonesuch.errors import (
-    Busy,
-    IntegrityError,
-    NonesuchError,
-    NoWorkers,
-    OrderFailed,
-    RingClosed,
-    ServiceError,
-    TakeTimeout,
-)
-from nonesuch.link import AsyncLink
-from nonesuch.orders import place, wait_for_workers
-from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, take, touch_ring
-from nonesuch.schema import read_batch
-from nonesuch.sequencer import Sequencer
+from nonesuch.errors import Busy, NonesuchError, RingClosed, ServiceError
+from nonesuch.keys import Keys
+from nonesuch.link import AsyncLink, Op
+from nonesuch.orders import place
+from nonesuch.readers import begin_reading, keep_reading, stop_reading
+from nonesuch.rings import RingSpec, close_ring, open_ring, touch_ring
 from nonesuch_gateway.plans import Plan
-
-PATIENCE_S = 20.0
-"""After so long without a batch the reader asks whether there still is a worker. Longer than a lease, so that a
-worker that was lost and started again is in time."""
+from nonesuch_gateway.reply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +34,7 @@ class Replies:
         self._link = link
         self._limit = limit
         self._limit_bytes = limit_bytes
-        self._open: dict[str, int] = {}  # ring → its bytes
+        self._open: dict[Reply, int] = {}  # to the bytes of its ring
         self._closing: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -60,25 +43,37 @@ class Replies:
         return len(self._open)
 
     @asynccontextmanager
-    async def open(self, plan: Plan) -> AsyncIterator["Reply"]:
+    async def open(self, plan: Plan) -> AsyncIterator[Reply]:
         """Open a ring and place the order; both are gone afterwards, also when the task is cancelled.
 
         Raises `Busy` beyond the limits, and what `place` raises.
         """
-        self._admit(plan)
-        keeper = None
+        keys = self._link.keys
+        reply = self._admitted(plan)
         try:
-            await self._link.run(open_ring(self._link.keys, plan.ring))
-            await self._link.run(place(self._link.keys, plan.order))
-            keeper = asyncio.create_task(self._keep(plan))
-            yield Reply(self._link, plan)
+            await self._link.run(open_ring(keys, plan.ring))
+            await self._link.run(place(keys, plan.order, catalog=plan.catalog))
+            async with self._kept(reply, partial(touch_ring, keys, plan.ring)):
+                yield reply
         finally:
-            if keeper is not None:
-                keeper.cancel()
-            closing = asyncio.create_task(self._close(plan))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-            await asyncio.shield(closing)
+            await self._leave(reply, close_ring(keys, plan.ring.name))
+
+    @asynccontextmanager
+    async def read(self, plan: Plan, *, ttl_s: float) -> AsyncIterator[Reply]:
+        """Read an order that was placed before. Order and ring are gone afterwards if any batch was used; if not, the
+        order goes on and can be read by somebody else. `ttl_s` is how long it outlives this process meanwhile.
+
+        Raises `Busy` beyond the limits, `Conflict` when it is or was read by somebody else, and `RingClosed`.
+        """
+        keys, name, reader = self._link.keys, plan.ring.name, uuid.uuid4().hex
+        ring = plan.ring.model_copy(update={"ttl_s": ttl_s})
+        reply = self._admitted(replace(plan, ring=ring))
+        try:
+            await self._link.run(begin_reading(keys, name, reader, lease_s=ttl_s))
+            async with self._kept(reply, partial(_renew, keys, ring)):
+                yield reply
+        finally:
+            await self._leave(reply, close_ring(keys, name) if reply.begun else _put_back(keys, plan.ring, reader))
 
     async def settled(self, timeout_s: float = 5.0) -> None:
         """Wait until no reply is open, `timeout_s` at most: what is left then expires with its ring."""
@@ -88,106 +83,60 @@ class Replies:
         except TimeoutError:
             log.warning("%d replies are left to expire", len(self._open))
 
-    def _admit(self, plan: Plan) -> None:
+    def _admitted(self, plan: Plan) -> Reply:
         if len(self._open) >= self._limit:
             raise Busy(f"{self._limit} requests are being answered, which is the limit: try again in a moment")
         if self._open and sum(self._open.values()) + plan.ring.bytes > self._limit_bytes:
             raise Busy("replies take all of the memory that they may: try again in a moment, or ask for fewer images")
-        self._open[plan.ring.name] = plan.ring.bytes
+        reply = Reply(self._link, plan)
+        self._open[reply] = plan.ring.bytes
         self._idle.clear()
+        return reply
 
-    async def _keep(self, plan: Plan) -> None:
+    @asynccontextmanager
+    async def _kept(self, reply: Reply, renew: Callable[[], Op[None]]) -> AsyncIterator[None]:
+        keeper = asyncio.create_task(self._keep(reply.plan, renew))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+
+    async def _keep(self, plan: Plan, renew: Callable[[], Op[None]]) -> None:
         """Keep the ring alive while its consumer is slow."""
         while True:
             await asyncio.sleep(plan.ring.ttl_s / 3)
             try:
-                await self._link.run(touch_ring(self._link.keys, plan.ring))
+                await self._link.run(renew())
             except RingClosed:
                 return  # the reader finds out by itself
             except ServiceError as error:
                 log.warning("order %s: %s", plan.order.id, error)
 
-    async def _close(self, plan: Plan) -> None:
+    async def _leave(self, reply: Reply, op: Op[object]) -> None:
+        """Do the last step of a reply, also when its task is cancelled meanwhile."""
+        leaving = asyncio.create_task(self._close(reply, op))
+        self._closing.add(leaving)
+        leaving.add_done_callback(self._closing.discard)
+        await asyncio.shield(leaving)
+
+    async def _close(self, reply: Reply, op: Op[object]) -> None:
         try:
-            await self._link.run(close_ring(self._link.keys, plan.ring.name))
+            await self._link.run(op)
         except NonesuchError as error:
-            log.warning("order %s is left to expire with its ring: %s", plan.order.id, error)
+            log.warning("order %s is left to expire with its ring: %s", reply.plan.order.id, error)
         finally:
-            self._open.pop(plan.ring.name, None)
+            self._open.pop(reply, None)
             if not self._open:
                 self._idle.set()
 
 
-class Reply:
-    """One open reply. `Replies.open` makes it."""
-
-    def __init__(self, link: AsyncLink, plan: Plan) -> None:
-        self.plan = plan
-        self._link = link
-        self._turns: Sequencer[Delivery] = Sequencer()
-
-    @property
-    def held(self) -> int:
-        """How many batches are ahead of their turn."""
-        return len(self._turns)
-
-    async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
-        """Every batch of the order, in index order; the slot of one is free when the next is asked for.
-
-        Blocks for the next ticket until the order's deadline. Raises `TakeTimeout` then, `OrderFailed`,
-        `NoWorkers` when every worker was lost, `RingClosed` when Redis was restarted, `Unreachable`, and
-        `IntegrityError` for a batch that is not what was ordered.
-        """
-        order, keys = self.plan.order, self._link.keys
-        emitted = 0
-        while emitted < order.tickets:
-            taken = await self._take()
-            for delivery in self._turns.push(taken.ticket, taken):
-                yield self._checked(delivery)
-                await self._link.run(release(keys, self.plan.ring, delivery))
-                emitted += 1
-
-    async def _take(self) -> Delivery:
-        order, keys = self.plan.order, self._link.keys
-        assert order.deadline is not None
-        while True:
-            left = max(0.0, order.deadline - time.time())
-            try:
-                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S)))
-            except TakeTimeout:
-                if left <= PATIENCE_S:
-                    raise TakeTimeout(
-                        f"the deadline passed before all {order.count} images were minted: ask for fewer, or give a "
-                        "longer deadline_s"
-                    ) from None
-                await self._check_workers()
-            else:
-                if isinstance(taken, Delivery):
-                    return taken
-                raise _failure(taken, order.count)
-
-    async def _check_workers(self) -> None:
-        try:
-            await self._link.run(wait_for_workers(self._link.keys))
-        except NoWorkers as error:
-            raise NoWorkers(f"every worker was lost while the order was open; {error}") from None
-
-    def _checked(self, delivery: Delivery) -> pa.RecordBatch:
-        """The batch, whose rows name the recipe for their order. Copies nothing but that column."""
-        order = self.plan.order
-        batch = read_batch(delivery.payload)
-        expected = min(order.ticket_size, order.count - delivery.ticket * order.ticket_size)
-        if batch.num_rows > expected or (batch.num_rows < expected and not self.plan.may_be_short):
-            raise IntegrityError(f"ticket {delivery.ticket} came with {batch.num_rows} rows instead of {expected}")
-        place_of = batch.schema.get_field_index("order")
-        rows = pa.array(np.zeros(batch.num_rows, np.int16))
-        recipe = pa.DictionaryArray.from_arrays(rows, pa.array([self.plan.recipe]))
-        return batch.set_column(place_of, batch.schema.field(place_of), recipe)
+def _renew(keys: Keys, ring: RingSpec) -> Op[None]:
+    yield from touch_ring(keys, ring)
+    yield from keep_reading(keys, ring.name, lease_s=ring.ttl_s)
 
 
-def _failure(end: OrderEnd, count: int) -> ServiceError:
-    if end.state == "expired":
-        return TakeTimeout(
-            f"the deadline passed after {end.rows} of {count} images: ask for fewer, or give a longer deadline_s"
-        )
-    return OrderFailed(f"the order ended as {end.state} after {end.rows} of {count} images: {end.reason}")
+def _put_back(keys: Keys, ring: RingSpec, reader: str) -> Op[None]:
+    """Leave an order to its next reader."""
+    if (yield from stop_reading(keys, ring.name, reader)):
+        with suppress(RingClosed):
+            yield from touch_ring(keys, ring)

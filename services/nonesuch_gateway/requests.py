@@ -1,9 +1,10 @@
 """What a client may ask for."""
 
+import json
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed, SnapshotRef
@@ -17,8 +18,20 @@ ClassName = Annotated[str, StringConstraints(max_length=128)]
 """Short enough to look for similar ones."""
 
 
+def _are_text(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    try:
+        json.dumps(params, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a string holds half of a surrogate pair, which is no text") from None
+    return params
+
+
+Params = Annotated[dict[str, JsonValue], AfterValidator(_are_text)]
+"""Of a strategy."""
+
+
 class MintRequest(Frozen):
-    """The body of `POST /v1/batches`. Everything but the number of images has a default."""
+    """The body of `POST /v1/batches` and `POST /v1/orders`. Everything but the number of images has a default."""
 
     model_config = ConfigDict(
         strict=True,
@@ -49,7 +62,7 @@ class MintRequest(Frozen):
         description="Id from /v1/generators, or a list of them for a strategy that mixes; null means the default one.",
     )
     strategy: Name = Field(default="random", description="Name from /v1/strategies.")
-    params: dict[str, JsonValue] = Field(default={}, description="Parameters of the strategy; see its schema.")
+    params: Params = Field(default={}, description="Parameters of the strategy; see its schema.")
     seed: Seed | None = Field(default=None, description="Same request and seed, same bytes; null means a random one.")
     snapshot: Annotated[int, Field(ge=0, lt=2**63)] | Literal["latest"] | None = Field(
         default=None, description="The snapshot that the strategy aims at; latest is the latest of this moment."
@@ -59,16 +72,26 @@ class MintRequest(Frozen):
         default=None, description="The classifier that filters, verifies or gives soft labels: where it was published."
     )
     deadline_s: float | None = Field(default=None, gt=0, description="Seconds until the last image must be minted.")
+    format: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="What to answer with; ?format= goes before it, and null means by Accept."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _is_shallow(cls, body: Any) -> Any:
-        level = [body]
-        for _ in range(MAX_DEPTH):
-            level = [child for value in level for child in _children(value)]
-            if not level:
-                return body
-        raise ValueError(f"lists and objects are nested deeper than {MAX_DEPTH} levels")
+        if deeper_than(MAX_DEPTH, body):
+            raise ValueError(f"lists and objects are nested deeper than {MAX_DEPTH} levels")
+        return body
+
+
+def deeper_than(levels: int, value: Any) -> bool:
+    """Whether lists and objects are nested deeper than that. Does not recurse."""
+    level = [value]
+    for _ in range(levels):
+        level = [child for each in level for child in _children(each)]
+        if not level:
+            return False
+    return True
 
 
 def _children(value: Any) -> Iterable[Any]:

@@ -29,7 +29,11 @@ class GatewaySettings(Frozen):
     max_count: int = Field(default=100_000, ge=1, le=10_000_000)
     """Images in one request."""
     max_body_bytes: int = Field(default=2**20, ge=1024)
-    """Of a request."""
+    """Of a request, but for snapshots."""
+    max_snapshot_bytes: int = Field(default=256 * 2**20, ge=1024)
+    """Of one published snapshot."""
+    max_uploads: int = Field(default=2, ge=1)
+    """Snapshots that are received at the same time, each in memory until it is published; the next one gets 429."""
     default_deadline_s: float = Field(default=120.0, gt=0)
     """From the request to the last image, when the request does not say."""
     max_deadline_s: float = Field(default=3600.0, gt=0)
@@ -42,6 +46,20 @@ class GatewaySettings(Frozen):
     """Tickets of one request that workers may have finished or in the making, of 4 MiB at most."""
     reply_ttl_s: float = Field(default=30.0, gt=0)
     """How long a reply outlives a gateway that was killed."""
+    buffer_bytes: int = Field(default=8 * 2**20, ge=0)
+    """An answer of at most so many bytes is sent when it is whole, with length and digest. Each of `max_streams` may
+    hold as much."""
+    max_order_count: int = Field(default=1_000_000, ge=1, le=10_000_000)
+    """Images in one order of /v1/orders."""
+    max_order_deadline_s: float = Field(default=86_400.0, gt=0)
+    """From the order to its last image, also when the order does not say."""
+    order_bytes: int = Field(default=32 * 2**20, ge=1)
+    """What the ring of one such order may take of Redis; workers wait while it is full."""
+    max_orders: int = Field(default=8, ge=1)
+    """How many such orders there are in Redis at a time; the next one gets 429."""
+    order_ttl_s: float = Field(default=3600.0, gt=0)
+    """How long such an order, made or not, is kept when nobody asks about it."""
+
     stall_s: float = Field(default=60.0, gt=0)
     """A client that accepts no data for this long is cut off."""
     shutdown_s: int = Field(default=10, ge=1)

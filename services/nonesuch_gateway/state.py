@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from nonesuch.link import AsyncLink
 from nonesuch_gateway.replies import Replies
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Gateway:
     settings: GatewaySettings
     link: AsyncLink
     replies: Replies
+    uploads: Uploads
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -1,26 +1,27 @@
 """A response that streams one order.
 
-    writer   waits for: the next batch ── unblocked by: the reply (see `replies`)
+    writer   waits for: the next bytes ── unblocked by: the reply (see `reply`), the format (see `formats.base`)
              waits for: the client to take what was written ── unblocked by: the client, `stall_s`
     watcher  waits for: the client to go away ── cancels the writer
 
-The response starts with its first batch, so an error before that is an answer of its own. After that there is only
-one honest way to fail: the connection is closed without the last chunk, and every HTTP client reports a body that
-was cut off.
+A small answer is sent when it is whole, with its length and digest. A large one starts with its first bytes, so an
+error before that is an answer of its own. After that there is only one honest way to fail: the connection is closed
+without the last chunk, and every HTTP client reports a body that was cut off.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
+from hashlib import sha256
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from nonesuch.errors import NonesuchError
-from nonesuch_gateway.formats import Format
-from nonesuch_gateway.plans import Plan
-from nonesuch_gateway.replies import Replies, Reply
+from nonesuch_gateway.conditions import content_digest
+from nonesuch_gateway.formats import Format, encoded
+from nonesuch_gateway.reply import Reply
 
 PIECE_BYTES = 2**20
 """What is handed to the server at a time; it buffers one piece at most for a client that does not read."""
@@ -33,43 +34,79 @@ class _Stalled(NonesuchError):
 
 
 class OrderStream(Response):
-    """Places an order, streams its batches in a format, and withdraws the order when the client goes away."""
+    """Opens a reply, streams its batches in a format, and leaves the reply when the client goes away.
 
-    def __init__(self, replies: Replies, plan: Plan, form: Format, headers: Mapping[str, str], stall_s: float) -> None:
+    Up to `buffer_bytes` are held back until the answer is whole; 0 stands for none. What of an answer is more is
+    streamed from there.
+    """
+
+    def __init__(
+        self,
+        opening: AbstractAsyncContextManager[Reply],
+        form: Format,
+        headers: Mapping[str, str],
+        *,
+        stall_s: float,
+        buffer_bytes: int,
+    ) -> None:
         # Like StreamingResponse, without Response's constructor: there is no body whose length could be given.
         self.status_code = 200
         self.media_type = form.media_type
         self.background = None
         self.init_headers(headers)
-        self._replies = replies
-        self._plan = plan
+        self._opening = opening
         self._format = form
         self._stall_s = stall_s
+        self._buffer_bytes = buffer_bytes
+
+    def head(self) -> Response:
+        """The answer without its images, for HEAD. The stream must not be used any more."""
+        self._format.close()
+        head = Response(headers=self.headers)
+        del head.headers["Content-Length"]  # it is not known before the images are made
+        return head
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises what `Replies.open` and `Reply.batches` raise, before the first byte; afterwards it only cuts off."""
-        async with self._replies.open(self._plan) as reply:
-            await _until_gone(receive, self._write(reply, send))
+        """Raises what opening the reply and `Reply.batches` raise before the first byte; after it, it only cuts off."""
+        try:
+            async with self._opening as reply:
+                await _until_gone(receive, self._write(reply, send))
+        finally:
+            self._format.close()
 
     async def _write(self, reply: Reply, send: Send) -> None:
         started = False
+        held, digest = bytearray(), sha256()
         try:
-            async with aclosing(reply.batches()) as batches:
-                async for batch in batches:
-                    data = self._format.add(batch)
+            async with aclosing(reply.batches()) as batches, aclosing(encoded(self._format, batches)) as pieces:
+                async for data in pieces:
+                    if not started and len(held) + len(data) <= self._buffer_bytes:
+                        held += data
+                        digest.update(data)
+                        continue
                     if not started:
                         started = True
-                        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                        await self._start(send)
+                        await self._send(send, held)
+                        held = bytearray()
                     await self._send(send, data)
-            await self._send(send, self._format.finish())
+            if not started:
+                started = True
+                self.headers["Content-Length"] = str(len(held))
+                self.headers["Content-Digest"] = content_digest(digest.hexdigest())
+                await self._start(send)
+                await self._send(send, held)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except NonesuchError as error:
             if not started:
                 raise
             # Returning here leaves the response incomplete, which makes the server close the connection.
-            log.warning("order %s: the stream was cut off: %s", self._plan.order.id, error)
+            log.warning("order %s: the stream was cut off: %s", reply.plan.order.id, error)
 
-    async def _send(self, send: Send, data: bytes) -> None:
+    async def _start(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _send(self, send: Send, data: bytes | bytearray) -> None:
         """Send pieces, each when the client has taken the one before it."""
         view = memoryview(data)
         for start in range(0, len(view), PIECE_BYTES):

@@ -148,7 +148,7 @@ def test_nobody_is_there_to_mint(http):
 
 
 def test_every_worker_is_lost_while_a_client_waits(http, workers, link, until, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.replies.PATIENCE_S", 0.2)
+    monkeypatch.setattr("nonesuch_gateway.reply.PATIENCE_S", 0.2)
     (worker,) = workers()
     worker.stop()
     with ThreadPoolExecutor(1) as pool:
@@ -195,7 +195,7 @@ def test_a_bug_is_a_problem_without_details(make_gateway, monkeypatch, caplog, u
 
 def test_redis_restarted_while_a_client_waits(make_gateway, workers, until):
     with PrivateRedis() as private:
-        url = make_gateway(private.url).url
+        url = make_gateway(private.url, buffer_bytes=0).url
         (worker,) = workers(url=private.url, hook=lambda ticket: time.sleep(0.1))
         with httpx.stream("POST", f"{url}/v1/batches", json={"count": 64 * 50}) as response:
             chunks = response.iter_raw()

@@ -16,7 +16,7 @@ from nonesuch.link import AsyncLink
 from nonesuch.orders import open_orders
 from nonesuch.rings import ring_stats
 from nonesuch.tickets import claim, commit
-from nonesuch_gateway.plans import plan
+from nonesuch_gateway.plans import plan, reply_terms
 from nonesuch_gateway.replies import Replies
 from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.settings import GatewaySettings
@@ -76,7 +76,7 @@ def test_many_clients_that_leave_leave_nothing(gateway, workers, until, traces):
     workers(2, hook=lambda ticket: time.sleep(0.002))
 
     def leave(i: int) -> None:
-        with SlowClient(gateway, {"count": 64 * 100}) as client:
+        with SlowClient(gateway, {"count": 64 * 1000}) as client:
             if i % 2:
                 client.read_head()
 
@@ -135,7 +135,7 @@ def test_what_is_ahead_of_its_turn_is_bounded_by_the_slots(redis_url, workers, l
     async def read() -> None:
         alink = AsyncLink(RedisSettings(url=redis_url))
         settings = GatewaySettings(reply_slots=slots)
-        planned = await alink.run(plan(alink.keys, MintRequest(count=count), settings))
+        planned = await alink.run(plan(alink.keys, MintRequest(count=count), reply_terms(settings)))
         replies = Replies(alink, limit=1, limit_bytes=1)
         async with replies.open(planned) as reply:
             assert commit_backwards() == slots
@@ -176,7 +176,7 @@ def test_beyond_a_limit_a_request_is_told_to_wait(make_gateway, workers, large, 
 
 
 @pytest.mark.parametrize("end", ["failed", "deadline", "short"])
-def test_an_order_that_ends_in_mid_stream_is_never_a_short_stream(http, workers, until, end, traces):
+def test_an_order_that_ends_in_mid_stream_is_never_a_short_stream(make_gateway, workers, until, end, traces):
     def hook(ticket) -> str | None:
         if ticket.number == 3 and end == "failed":
             return "out of luck"
@@ -187,7 +187,8 @@ def test_an_order_that_ends_in_mid_stream_is_never_a_short_stream(http, workers,
         return rows - 1 if ticket.number == 3 and end == "short" else rows
 
     workers(hook=hook, cut=cut)
-    with http.stream("POST", "/v1/batches", json={"count": 64 * 50, "deadline_s": 0.6}) as response:
+    url = make_gateway(buffer_bytes=0).url
+    with httpx.stream("POST", f"{url}/v1/batches", json={"count": 64 * 50, "deadline_s": 0.6}) as response:
         assert response.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             list(response.iter_raw())
@@ -196,7 +197,7 @@ def test_an_order_that_ends_in_mid_stream_is_never_a_short_stream(http, workers,
 
 def test_a_gateway_that_stops_lets_open_streams_finish(make_gateway, workers):
     workers(hook=lambda ticket: time.sleep(0.02))
-    gateway = make_gateway(shutdown_s=10)
+    gateway = make_gateway(shutdown_s=10, buffer_bytes=0)
     with httpx.stream("POST", f"{gateway.url}/v1/batches", json={"count": 64 * 20}) as response:
         chunks = response.iter_raw()
         received = next(chunks)
