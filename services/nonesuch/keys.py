@@ -45,6 +45,10 @@ class Keys:
         """Hash: ticket number → times claimed."""
         return f"{self.order(order_id)}:attempts"
 
+    def minted(self, order_id: str, number: int) -> str:
+        """String with a time to live: a ticket's batch on its way into the ring."""
+        return f"{self.order(order_id)}:minted:{number}"
+
     def tally(self, order_id: str) -> str:
         """Hash: counter → what became of the latents that were tried (`tally.Tally`)."""
         return f"{self.order(order_id)}:tally"

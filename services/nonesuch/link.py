@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 MAX_CONNECTIONS = 1024
 """Of one link: a blocking call has a connection for itself."""
+READ_BYTES = 2**20
+"""What a socket is read by. Batches have megabytes."""
 
 
 class Call:
@@ -94,6 +96,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
         "decode_responses": False,
+        "socket_read_size": READ_BYTES,
         "max_connections": MAX_CONNECTIONS,
         **tcp_only,
     }

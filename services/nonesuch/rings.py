@@ -117,14 +117,16 @@ def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
     )
 
 
-def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery | OrderEnd]:
+def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0, touch: bool = True) -> Op[Delivery | OrderEnd]:
     """Take the oldest unread entry. Blocks up to `timeout_s`; release the entry when done with it.
 
+    It shows that the consumer is alive; `touch=False` is for one that does so by itself, and saves a round trip.
     Raises `TakeTimeout`, and `RingClosed` when the ring is gone.
     """
     end = time.monotonic() + timeout_s
     while True:
-        yield from touch_ring(keys, spec)
+        if touch:
+            yield from touch_ring(keys, spec)
         wait = min(SLICE_S, end - time.monotonic())
         if wait <= 0.001:
             move = Call("LMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT")
@@ -133,6 +135,7 @@ def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery 
         entry: bytes | None = yield move
         if entry is not None:
             break
+        touch = True  # nothing came: is the ring there?
         if time.monotonic() >= end:
             raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
     if how := end_in(entry):

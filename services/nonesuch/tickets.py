@@ -22,6 +22,9 @@ from nonesuch.tally import NOTHING, Tally
 LEASE_S = 15.0
 """A ticket whose worker has not renewed for this long is made by another."""
 
+MINTED_MS = 10_000
+"""How long a batch waits in Redis for its commit, which follows at once; what a killed worker left is gone then."""
+
 CommitResult = Literal["committed", "duplicate", "closed", "too large", "full"]
 
 
@@ -75,10 +78,13 @@ def commit(keys: Keys, ticket: Ticket, payload: bytes, rows: int, tally: Tally =
 
     "full" comes from rings of policy `latest` only, when the consumer holds every slot: try again.
     """
-    counted = chain.from_iterable(tally.counters().items())
-    reply: bytes = yield script("commit", keys, ticket.order.id, ticket.number, rows, payload, *counted)
-    result: CommitResult = reply.decode()  # type: ignore[assignment]
-    return result
+    counted = list(chain.from_iterable(tally.counters().items()))
+    while True:
+        yield Call("SET", keys.minted(ticket.order.id, ticket.number), payload, "PX", MINTED_MS)
+        reply: bytes = yield script("commit", keys, ticket.order.id, ticket.number, rows, *counted)
+        if reply != b"late":
+            result: CommitResult = reply.decode()  # type: ignore[assignment]
+            return result
 
 
 def give_back(keys: Keys, ticket: Ticket, reason: str = "") -> Op[None]:

@@ -64,7 +64,7 @@ class Reply:
         while True:
             left = max(0.0, order.deadline - time.time())
             try:
-                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S)))
+                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S), touch=False))
             except TakeTimeout:
                 if left <= PATIENCE_S:
                     raise TakeTimeout(

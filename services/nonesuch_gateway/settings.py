@@ -38,7 +38,7 @@ class GatewaySettings(Frozen):
     """From the request to the last image, when the request does not say."""
     max_deadline_s: float = Field(default=3600.0, gt=0)
 
-    max_streams: int = Field(default=64, ge=1)
+    max_streams: int = Field(default=128, ge=1)
     """Requests that mint at the same time; the next one gets 429. Each takes one Redis connection while it waits."""
     max_reply_bytes: int = Field(default=512 * 2**20, ge=1)
     """What the rings of all replies together may take of Redis, and at worst of the gateway; beyond it 429."""

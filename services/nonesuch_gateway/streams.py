@@ -106,7 +106,7 @@ class OrderStream(Response):
     async def _start(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
-    async def _send(self, send: Send, data: bytes | bytearray) -> None:
+    async def _send(self, send: Send, data: bytes | bytearray | memoryview) -> None:
         """Send pieces, each when the client has taken the one before it."""
         view = memoryview(data)
         for start in range(0, len(view), PIECE_BYTES):

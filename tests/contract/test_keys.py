@@ -13,6 +13,7 @@ PAIRS = {
     "k_done('o')": lambda k: k.done("o"),
     "k_returned('o')": lambda k: k.returned("o"),
     "k_attempts('o')": lambda k: k.attempts("o"),
+    "k_minted('o', 4)": lambda k: k.minted("o", 4),
     "k_tally('o')": lambda k: k.tally("o"),
     "k_open('bulk')": lambda k: k.open("bulk"),
     "K_LEASES": lambda k: k.leases,

@@ -13,6 +13,7 @@ local function k_order(id) return NS .. ':order:' .. id end
 local function k_done(id) return k_order(id) .. ':done' end
 local function k_returned(id) return k_order(id) .. ':returned' end
 local function k_attempts(id) return k_order(id) .. ':attempts' end
+local function k_minted(id, number) return k_order(id) .. ':minted:' .. number end
 local function k_tally(id) return k_order(id) .. ':tally' end
 local function k_open(priority) return NS .. ':open:' .. priority end
 local K_LEASES = NS .. ':leases'

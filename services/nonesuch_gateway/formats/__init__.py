@@ -18,8 +18,15 @@ FORMATS: dict[str, type[Format]] = {
 }
 """By name. The first is what a client gets that takes anything; among equals the earlier wins."""
 
+
+def _example(form: type[Format]) -> dict[str, Any]:
+    if form.example is not None:
+        return {"summary": form.opened_by, "value": form.example}
+    begins = "Binary; the value is how such a file begins, in hexadecimal."
+    return {"summary": form.opened_by, "description": begins, "value": form.signature.hex(" ")}
+
+
 CONTENT: dict[str, Any] = {
-    form.media_type: {"schema": form.schema, "examples": {form.name: {"summary": form.opened_by, **form.example}}}
-    for form in FORMATS.values()
+    form.media_type: {"schema": form.schema, "examples": {form.name: _example(form)}} for form in FORMATS.values()
 }
 """The `content` of an answer in the OpenAPI document, by media type."""

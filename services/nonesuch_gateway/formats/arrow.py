@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.sink import Sink
+from nonesuch_gateway.formats.sink import Piece, Sink
 
 CODECS = ("zstd", "lz4")
 
@@ -20,6 +20,7 @@ class ArrowStream(Format):
     name = "arrow"
     media_type = "application/vnd.apache.arrow.stream"
     suffix = ".arrows"
+    signature = b"\xff\xff\xff\xff"
     opened_by = 'pyarrow.ipc.open_stream("batch.arrows").read_all()'
 
     def __init__(self, outline: Outline) -> None:
@@ -30,13 +31,13 @@ class ArrowStream(Format):
         self._sink = Sink()
         self._writer: pa.RecordBatchStreamWriter | None = None
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[Piece]:
         if self._writer is None:
             self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, mode="w"), batch.schema, options=self._options)
         self._writer.write_batch(batch)
         return self._sink.drain()
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Piece]:
         if self._writer is not None:
             self._writer.close()
-        yield self._sink.drain()
+        yield from self._sink.drain()

@@ -6,12 +6,14 @@ encoded   waits for: the next batch ── unblocked by: the reply (see `replies
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
+
+from nonesuch_gateway.formats.sink import Piece
 
 T = TypeVar("T")
 
@@ -44,8 +46,10 @@ class Format(ABC):
     """Whether a batch takes so long, or touches files, that the event loop must not do it."""
     schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "binary"}
     """JSON Schema of the body, for the OpenAPI document."""
-    example: ClassVar[dict[str, Any]] = {}
-    """The value of an Example Object of OpenAPI, if the file is text."""
+    signature: ClassVar[bytes] = b""
+    """What every such file begins with."""
+    example: ClassVar[Any] = None
+    """A whole file, for the same document, if it is text."""
     opened_by: ClassVar[str]
     """What reads the file, for the same document."""
 
@@ -54,28 +58,30 @@ class Format(ABC):
         """Raises `InvalidOrder` for an answer that the format cannot hold."""
 
     @abstractmethod
-    def add(self, batch: pa.RecordBatch) -> bytes:
-        """The bytes that can be sent now that this batch is there; may be none. Raises `InvalidOrder` for images that
-        the format cannot hold.
+    def add(self, batch: pa.RecordBatch) -> Sequence[Piece]:
+        """The bytes that can be sent now that this batch is there, in pieces; may be none.
+
+        Raises `InvalidOrder` for images that the format cannot hold.
         """
 
     @abstractmethod
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Piece]:
         """The bytes that end the file, in pieces. Comes once, after the last batch, of which there is at least one."""
 
     def close(self) -> None:  # noqa: B027  most formats have no files
         """Let go of temporary files. May come at any time between two other calls, and more than once."""
 
 
-async def encoded(form: Format, batches: AsyncIterable[pa.RecordBatch]) -> AsyncGenerator[bytes, None]:
+async def encoded(form: Format, batches: AsyncIterable[pa.RecordBatch]) -> AsyncGenerator[Piece, None]:
     """The bytes of one file, in pieces that are not empty. Closes the format, also when it is left early.
 
     The next batch is asked for when the bytes of the last one were taken. Raises what `batches` and the format raise.
     """
     try:
         async for batch in batches:
-            if data := await _done(form, partial(form.add, batch)):
-                yield data
+            for data in await _done(form, partial(form.add, batch)):
+                if data:
+                    yield data
         rest = form.finish()
         while (data := await _done(form, partial(next, rest, None))) is not None:
             if data:

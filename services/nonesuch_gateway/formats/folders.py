@@ -19,20 +19,22 @@ class FolderZip(Format):
     name = "zip"
     media_type = "application/zip"
     suffix = ".zip"
+    signature = b"PK\x03\x04"
     opened_by = 'torchvision.datasets.ImageFolder("batch"), after unzip -d batch batch.zip'
 
     def __init__(self, outline: Outline) -> None:
         self._zip = ZipWriter()
         self._folders: list[str] = []
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[bytes]:
         folders = self._folders or _folders(class_names_of(batch.schema))
         self._folders = folders
         labels, indices = labels_of(batch), batch.column("index").to_numpy()
-        return b"".join(
+        members = (
             self._zip.member(f"{folders[label]}/{stem(index)}.png", png(image))
             for image, label, index in zip(images_of(batch), labels, indices, strict=True)
         )
+        return [b"".join(members)]
 
     def finish(self) -> Iterator[bytes]:
         return self._zip.end()

@@ -23,6 +23,7 @@ class PngGrid(Format):
     name = "png"
     media_type = "image/png"
     suffix = ".png"
+    signature = b"\x89PNG\r\n\x1a\n"
     opened_by = 'PIL.Image.open("batch.png")'
 
     def __init__(self, outline: Outline) -> None:
@@ -38,13 +39,13 @@ class PngGrid(Format):
         """(rows · columns, H, W, C)"""
         self._filled = 0
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[bytes]:
         images = images_of(batch)
         if self._cells is None:
             self._cells = self._blank(images.shape[1:])
         self._cells[self._filled : self._filled + len(images)] = images
         self._filled += len(images)
-        return b""
+        return []
 
     def finish(self) -> Iterator[bytes]:
         assert self._cells is not None

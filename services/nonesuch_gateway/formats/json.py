@@ -39,24 +39,22 @@ class JsonImages(Format):
         "properties": {"created": {"type": "integer", "const": CREATED}, "data": {"type": "array", "items": _ITEM}},
     }
     opened_by = "client.images.generate of an OpenAI client reads it"
-    example: ClassVar[dict[str, Any]] = {
-        "value": {
-            "created": CREATED,
-            "data": [{"b64_json": _PIXEL, "label": 7, "class": "Sneaker", "index": 0}],
-        },
+    example: ClassVar[Any] = {
+        "created": CREATED,
+        "data": [{"b64_json": _PIXEL, "label": 7, "class": "Sneaker", "index": 0}],
     }
 
     def __init__(self, outline: Outline) -> None:
         self._before = f'{{"created": {CREATED}, "data": [\n'
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[bytes]:
         names, indices = class_names_of(batch.schema), batch.column("index").to_pylist()
         parts: list[str] = []
         for image, label, index in zip(images_of(batch), labels_of(batch).tolist(), indices, strict=True):
             item = {"b64_json": b64encode(png(image)).decode(), "label": label, "class": names[label], "index": index}
             parts += (self._before, json.dumps(item))
             self._before = ",\n"
-        return "".join(parts).encode()
+        return ["".join(parts).encode()]
 
     def finish(self) -> Iterator[bytes]:
         opening = "" if self._before == ",\n" else self._before

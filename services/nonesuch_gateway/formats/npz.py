@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nonesuch.schema import class_names_of, images_of
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.sink import Sink
+from nonesuch_gateway.formats.sink import Piece, Sink
 from nonesuch_gateway.formats.spool import Spool
 
 _NOT_SCALAR = ("image", "z", "soft_label")
@@ -30,6 +30,7 @@ class NpzFile(Format):
     name = "npz"
     media_type = "application/x-npz"
     suffix = ".npz"
+    signature = b"PK\x03\x04"
     opened_by = 'numpy.load("batch.npz")["images"]'
 
     def __init__(self, outline: Outline) -> None:
@@ -40,7 +41,7 @@ class NpzFile(Format):
         self._array: IO[bytes] | None = None
         self._rows: _Rows | None = None
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[Piece]:
         if self._rows is None:
             self._rows = _Rows(batch)
             if self._late is None:
@@ -53,7 +54,7 @@ class NpzFile(Format):
             self._late.write(pixels.data)
         return self._sink.drain()
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Piece]:
         assert self._rows is not None
         count = len(self._rows)
         if self._late is None:
@@ -62,17 +63,17 @@ class NpzFile(Format):
             self._begin("images", np.dtype(np.uint8), (count, *self._rows.image_shape))
             for piece in self._late.pieces():
                 self._write(piece)
-                yield self._sink.drain()
+                yield from self._sink.drain()
         for name, dtype, pieces in self._rows.columns():
             self._begin(_OTHER_NAMES.get(name, name), dtype, (count,))
             for piece in pieces:
                 self._write(piece)
-                yield self._sink.drain()
+                yield from self._sink.drain()
         for name, strings in self._rows.names.items():
             self._begin(name, strings.dtype, strings.shape)
             self._write(strings.tobytes())
         self._end()
-        yield self._sink.drain()
+        yield from self._sink.drain()
 
     def close(self) -> None:
         self._end()

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from nonesuch.schema import class_names_of, images_of
 from nonesuch_gateway.formats.base import Format, Outline
 from nonesuch_gateway.formats.pictures import png, stem
-from nonesuch_gateway.formats.sink import Sink
+from nonesuch_gateway.formats.sink import Piece, Sink
 
 GROUP_ROWS = 1024
 GROUP_BYTES = 4 * 2**20
@@ -30,6 +30,7 @@ class ParquetFile(Format):
     name = "parquet"
     media_type = "application/vnd.apache.parquet"
     suffix = ".parquet"
+    signature = b"PAR1"
     opened_by = 'datasets.load_dataset("parquet", data_files="batch.parquet")["train"]'
 
     def __init__(self, outline: Outline) -> None:
@@ -37,7 +38,7 @@ class ParquetFile(Format):
         self._writer: pq.ParquetWriter | None = None
         self._group: list[pa.RecordBatch] = []
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[Piece]:
         converted = _converted(batch)
         if self._writer is None:
             self._writer = _writer(self._sink, converted.schema)
@@ -47,11 +48,11 @@ class ParquetFile(Format):
             self._write_group()
         return self._sink.drain()
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Piece]:
         assert self._writer is not None
         self._write_group()
         self._writer.close()
-        yield self._sink.drain()
+        yield from self._sink.drain()
 
     def _write_group(self) -> None:
         assert self._writer is not None

@@ -1,18 +1,33 @@
 """A file for libraries that write files: what they write is given out piece by piece."""
 
+import pyarrow as pa
+
+Piece = bytes | memoryview
+
+SMALL_BYTES = 65_536
+"""Of what is joined with its neighbours: sending a piece costs about as much as copying so many bytes."""
+
 
 class Sink:
-    """Gives out what was written since the last time. It can neither seek nor tell."""
+    """Gives out what was written since the last time. It can neither seek nor tell.
+
+    Large buffers of Arrow, which do not change, are given out as they are; they live as long as the piece.
+    """
 
     closed = False
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._pieces: list[Piece] = []
+        self._small: list[Piece] = []
 
-    def write(self, data: bytes | memoryview) -> int:
-        copy = bytes(data)
-        self._parts.append(copy)
-        return len(copy)
+    def write(self, data: bytes | memoryview | pa.Buffer) -> int:
+        piece = memoryview(data) if isinstance(data, pa.Buffer) else bytes(data)
+        if len(piece) < SMALL_BYTES:
+            self._small.append(piece)
+        else:
+            self._join()
+            self._pieces.append(piece)
+        return len(piece)
 
     def flush(self) -> None:
         pass
@@ -20,7 +35,12 @@ class Sink:
     def close(self) -> None:
         pass
 
-    def drain(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        return data
+    def drain(self) -> list[Piece]:
+        self._join()
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def _join(self) -> None:
+        if self._small:
+            self._pieces.append(b"".join(self._small))
+            self._small.clear()

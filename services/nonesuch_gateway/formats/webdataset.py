@@ -20,19 +20,21 @@ class WebDatasetTar(Format):
     name = "webdataset"
     media_type = "application/x-tar"
     suffix = ".tar"
+    signature = b"0000"
+    """Of the name of the first image."""
     opened_by = 'webdataset.WebDataset("batch.tar", shardshuffle=False).decode("pil").to_tuple("png", "cls")'
 
     def __init__(self, outline: Outline) -> None:
         pass
 
-    def add(self, batch: pa.RecordBatch) -> bytes:
+    def add(self, batch: pa.RecordBatch) -> list[bytes]:
         parts: list[bytes] = []
         for image, row in zip(images_of(batch), _rows(batch), strict=True):
             key = stem(row["index"])
             parts += _member(f"{key}.png", png(image))
             parts += _member(f"{key}.cls", str(row["label"]).encode())
             parts += _member(f"{key}.json", json.dumps(row).encode())
-        return b"".join(parts)
+        return [b"".join(parts)]
 
     def finish(self) -> Iterator[bytes]:
         yield bytes(2 * tarfile.BLOCKSIZE)
