@@ -30,6 +30,7 @@ ORDER = (
     "doctor",
     "worker",
     "gateway",
+    "token",
     "pretrain",
 )
 """How the help lists the commands; those of other packages follow."""

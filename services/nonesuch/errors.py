@@ -14,9 +14,14 @@
     │   └── SnapshotNotFound         a snapshot version that was never published, or is no longer kept
     ├── Conflict                     what was asked for contradicts what is there
     │   └── PreconditionFailed       it is no longer as the caller wants it to be
+    ├── Denied                       the caller may not do that
+    │   ├── Unauthorised             nobody knows who the caller is: no token, or one that is not accepted
+    │   └── Forbidden                the caller's token does not allow it
     ├── ServiceError                 the service could not do what was asked; trying again may help
-    │   ├── Unreachable              Redis does not answer
+    │   ├── Unreachable              Redis or the gateway does not answer
     │   ├── Busy                     a limit of the service is reached
+    │   ├── Unavailable              this gateway is stopping or full; another one may answer
+    │   │   └── RateLimited          a limit of the caller's token is reached
     │   ├── RingClosed               the ring is gone: closed, expired, or lost with a restarted Redis
     │   ├── TakeTimeout              no batch came in time
     │   ├── OrderFailed              an order ended without all of its images
@@ -24,7 +29,14 @@
     └── IntegrityError               bytes that do not match their sha256 or their schema
 
 Messages are written for the person who reads them: what was given, what is wrong with it, what to do.
+
+Over HTTP an error is a problem (RFC 9457) whose `type` is `PROBLEM` and the `problem_name` of its class, so a client
+raises the same class again.
 """
+
+import re
+
+PROBLEM = "urn:nonesuch:problem:"
 
 
 class NonesuchError(Exception):
@@ -87,16 +99,44 @@ class PreconditionFailed(Conflict):
     """What is there is not as the caller said that it must be: look again, and decide anew."""
 
 
+class Denied(NonesuchError):
+    """The caller may not do what was asked."""
+
+
+class Unauthorised(Denied):
+    """The caller gave no token, or one that is unknown, revoked or expired."""
+
+
+class Forbidden(Denied):
+    """The caller's token does not allow this. `scope` names what it lacks, if known."""
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+
+
 class ServiceError(NonesuchError):
     """The service could not do what was asked of it now; trying again may help."""
 
 
 class Unreachable(ServiceError):
-    """Redis does not answer."""
+    """Redis does not answer, or the gateway does not, or it stopped in mid-answer."""
 
 
 class Busy(ServiceError):
     """A limit is reached: too many open orders, no memory left for another ring, or on a worker for a single image."""
+
+
+class RateLimited(Busy):
+    """A limit of the caller's token is reached. `retry_after_s` is when there is room again, if known."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ServiceError):
+    """One gateway takes no such request now: it is stopping, or full. Another one may."""
 
 
 class RingClosed(ServiceError):
@@ -117,3 +157,8 @@ class NoWorkers(ServiceError):
 
 class IntegrityError(NonesuchError):
     """Bytes that do not match their sha256 or their schema."""
+
+
+def problem_name(kind: type[NonesuchError]) -> str:
+    """The name of an error class among problems: `InvalidOrder` is `invalid-order`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()

@@ -132,6 +132,15 @@ class Keys:
         """Set: the channels that hold snapshots."""
         return f"{self.namespace}:channels"
 
+    # -- callers of the gateway --------------------------------------------------------------------------------
+    def spent(self, token_id: str, meter: str) -> str:
+        """Hash with a time to live: part of a window → what a token used of one of its limits in it."""
+        return f"{self.namespace}:spent:{token_id}:{meter}"
+
+    def once(self, token_id: str, digest: str) -> str:
+        """String with a time to live: what a request with an Idempotency-Key was, and what came of it."""
+        return f"{self.namespace}:once:{token_id}:{digest}"
+
     # -- workers -----------------------------------------------------------------------------------------------
     @property
     def workers(self) -> str:

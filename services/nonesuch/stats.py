@@ -3,6 +3,7 @@
 Ages are by the clock of Redis, so they do not depend on whose clock is right.
 """
 
+from collections import Counter
 from typing import Any, Literal
 
 from pydantic import Field
@@ -52,6 +53,15 @@ class OrderStats(Frozen):
     )
 
 
+class GeneratorStats(Frozen):
+    """One generator: who can make its images, and what is asked of it."""
+
+    id: str
+    workers: int = Field(description="Live ones that host it.")
+    orders: int = Field(description="Open ones that need it; one of a mixture counts for each of its generators.")
+    tickets: int = Field(description="Of these orders, that are not committed.")
+
+
 class RingInfo(Frozen):
     """One ring; counts are of batches."""
 
@@ -96,6 +106,7 @@ class Stats(Frozen):
     workers: tuple[WorkerStats, ...] = Field(description="Sorted by id.")
     tickets: TicketStats
     orders: dict[Priority, OrderStats] = Field(description="By priority.")
+    generators: tuple[GeneratorStats, ...] = Field(description="Hosted or needed ones, sorted by id.")
     rings: tuple[RingInfo, ...] = Field(description="Sorted by name.")
     acceptance: tuple[StrategyStats, ...] = Field(description="/v1/acceptance has it by class.")
     snapshots: tuple[ChannelStats, ...] = Field(description="Sorted by channel.")
@@ -103,7 +114,7 @@ class Stats(Frozen):
 
 def read_stats(keys: Keys) -> Op[Stats]:
     """The service at this moment. Does not block."""
-    now_ms, leased, rings, priorities, channels, heartbeats = yield script("stats", keys)
+    now_ms, leased, rings, priorities, channels, heartbeats, needed = yield script("stats", keys)
     memory: dict[str, int] = yield Call("INFO", "memory")
     workers = [(WorkerInfo.model_validate_json(document), left_ms) for document, left_ms in heartbeats]
     unfinished = sum(left for *_, left in priorities)
@@ -113,6 +124,7 @@ def read_stats(keys: Keys) -> Op[Stats]:
         workers=tuple(sorted((_worker(w, left_ms, now_ms) for w, left_ms in workers), key=lambda w: w.id)),
         tickets=TicketStats(open=unfinished, leased=leased, waiting=max(0, unfinished - leased)),
         orders={name.decode(): OrderStats(open=n, claimable=claimable) for name, n, claimable, _ in priorities},
+        generators=_generators([w for w, _ in workers], needed),
         rings=tuple(sorted((_ring(now_ms, *ring) for ring in rings), key=lambda r: r.name)),
         acceptance=_acceptance(Catalog(workers=tuple(w for w, _ in workers))),
         snapshots=tuple(sorted((_channel(now_ms, *channel) for channel in channels), key=lambda c: c.channel)),
@@ -130,6 +142,16 @@ def _worker(worker: WorkerInfo, left_ms: int, now_ms: int) -> WorkerStats:
         images=worker.images,
         age_s=max(0.0, now_ms / 1000 - worker.started),
         heartbeat_age_s=max(0.0, HEARTBEAT_TTL_S - left_ms / 1000),
+    )
+
+
+def _generators(workers: list[WorkerInfo], needed: list[tuple[bytes, int, int]]) -> tuple[GeneratorStats, ...]:
+    hosts = Counter(generator.id for worker in workers for generator in worker.generators)
+    asked = {name.decode(): (orders, tickets) for name, orders, tickets in needed}
+    return tuple(
+        GeneratorStats(id=name, workers=hosts[name], orders=orders, tickets=tickets)
+        for name in sorted({*hosts, *asked})
+        for orders, tickets in [asked.get(name, (0, 0))]
     )
 
 

@@ -1,7 +1,9 @@
 """The application: settings in, FastAPI out.
 
-    client ──► RequestId ──► BodyLimit ──► route ──► plan ──► reply ──► format ──► client
-                                             └────────┴────────┴── an error ──► a problem ──► client
+    client ─► RequestId ─► Observe ─► Admission ─► Guard ─► BodyLimit ─► route ─► plan ─► reply ─► format ─► client
+                                          │          │                     └────────┴───────┴─ an error ┐
+                                          │          └── no token ──────────────────────────────────────┤
+                                          └── a gateway that stops ─────────────────────────────────────┴─► a problem
 
 Each module draws its own part: `replies` what waits for workers, `streams` what waits for the client.
 """
@@ -10,16 +12,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import nonesuch
 from nonesuch.link import AsyncLink
-from nonesuch_gateway import batches, health, info, orders, snapshots
+from nonesuch_gateway import batches, health, info, orders, scrape, snapshots
+from nonesuch_gateway.auth import Guard, guarding
+from nonesuch_gateway.bodies import no_large_body
+from nonesuch_gateway.events import Watchers
+from nonesuch_gateway.metrics import Metrics
 from nonesuch_gateway.middleware import BodyLimit, RequestId
+from nonesuch_gateway.observe import Observe
+from nonesuch_gateway.openapi import TAGS, install_document
 from nonesuch_gateway.problems import install_handlers
+from nonesuch_gateway.quotas import Quotas
 from nonesuch_gateway.replies import Replies
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.shutdown import Admission, Gate
 from nonesuch_gateway.state import Gateway
+from nonesuch_gateway.tokens import Tokens
 from nonesuch_gateway.uploads import Uploads
 
 
@@ -27,16 +38,24 @@ class _State(TypedDict):
     gateway: Gateway
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
-    """The gateway as an ASGI application. It starts without Redis and answers 503 until Redis is there."""
+def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
+    """The gateway as an ASGI application. It starts without Redis and answers 503 until Redis is there.
+
+    A server that stops closes the gate; without one there is a gate that stays open. Raises `InvalidValue` for a
+    file of tokens that cannot be read.
+    """
+    gate = gate or Gate()
+    tokens = None if settings.tokens is None else Tokens(settings.tokens)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[_State]:
         link = AsyncLink(settings.redis)
         replies = Replies(link, limit=settings.max_streams, limit_bytes=settings.max_reply_bytes)
         uploads = Uploads(limit=settings.max_uploads, stall_s=settings.stall_s)
+        watchers = Watchers(limit=settings.max_watchers)
         try:
-            yield {"gateway": Gateway(settings, link, replies, uploads)}
+            yield {"gateway": Gateway(settings, link, replies, uploads, watchers, metrics, gate, Quotas(link), tokens)}
         finally:
             await replies.settled()
             await link.close()
@@ -46,11 +65,20 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         summary="Labelled training images that do not exist, minted on demand",
         version=nonesuch.__version__,
         lifespan=lifespan,
+        dependencies=[Depends(no_large_body)],
+        openapi_tags=TAGS,
+        redirect_slashes=False,  # a redirect would send clients to whatever their Host header said
     )
     larger = {f"{snapshots.PREFIX}/": settings.max_snapshot_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
+    if tokens is not None:
+        app.add_middleware(Guard, tokens=tokens)
+    app.add_middleware(Admission, gate=gate)
+    app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(RequestId)
     install_handlers(app)
-    for module in (batches, orders, snapshots, health, info):
-        app.include_router(module.router)
+    app.include_router(health.router)
+    for module in (batches, orders, snapshots, scrape, info):
+        app.include_router(module.router, **guarding(tokens))
+    install_document(app)
     return app

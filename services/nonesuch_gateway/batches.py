@@ -1,21 +1,28 @@
 """/v1/batches: mint images and stream them back; the same ones again from their recipe."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from nonesuch_gateway.auth import Caller, CallerDep
+from nonesuch_gateway.bodies import JsonRoute
 from nonesuch_gateway.formats import CONTENT
-from nonesuch_gateway.headers import IMMUTABLE, etag, image_headers, is_unchanged, location
+from nonesuch_gateway.headers import etag, image_headers, immutable, is_unchanged, location
+from nonesuch_gateway.idempotency import OnceDep
 from nonesuch_gateway.negotiation import FormatChoice, PreferencesDep
 from nonesuch_gateway.plans import Plan, plan, plan_again, reply_terms
 from nonesuch_gateway.problems import documented
 from nonesuch_gateway.recipes import Recipe
+from nonesuch_gateway.reply import Reply
 from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.state import Gateway, GatewayDep
 from nonesuch_gateway.streams import OrderStream
 
-router = APIRouter(prefix="/v1", tags=["batches"])
+router = APIRouter(prefix="/v1", tags=["batches"], route_class=JsonRoute)
+
+Opening = AbstractAsyncContextManager[Reply]
 
 _IMAGES = {"description": "One file of images in index order.", "content": CONTENT}
 
@@ -25,9 +32,16 @@ _IMAGES = {"description": "One file of images in index order.", "content": CONTE
     summary="Mint labelled images",
     status_code=200,
     response_class=OrderStream,
-    responses={200: _IMAGES, **documented(400, 404, 406, 413, 415, 422, 429, 502, 503, 504)},
+    responses={200: _IMAGES, **documented(400, 404, 406, 409, 410, 413, 415, 422, 429, 502, 503, 504)},
 )
-async def mint(body: MintRequest, request: Request, gateway: GatewayDep, preferences: PreferencesDep) -> OrderStream:
+async def mint(
+    body: MintRequest,
+    request: Request,
+    gateway: GatewayDep,
+    caller: CallerDep,
+    preferences: PreferencesDep,
+    once: OnceDep,
+) -> OrderStream:
     """Rows come as workers finish them, always in index order; the same request and seed give the same bytes.
 
     `Content-Location` is where the same bytes can be had again with GET; it is left out where the recipe is too long
@@ -37,10 +51,19 @@ async def mint(body: MintRequest, request: Request, gateway: GatewayDep, prefere
 
     Small answers have a length and a `Content-Digest`. Going away cancels the order. A stream that fails midway ends
     without its last chunk: a client that reads it to the end without an error has every image.
+
+    A request that is repeated with the same `Idempotency-Key` gets the same bytes, also without a seed.
     """
     choice = preferences.choose(body.format)
-    planned = await gateway.link.run(plan(gateway.link.keys, body, reply_terms(gateway.settings)))
-    return _stream(gateway, planned, choice, location(request, planned.recipe, choice))
+    keys, terms = gateway.link.keys, reply_terms(gateway.settings)
+    before = await once.outcome(body)
+    if before is not None:
+        planned = await gateway.link.run(plan_again(keys, Recipe.from_id(before), terms))
+        opening: Opening = gateway.replies.open(planned)  # its images were counted the first time
+    else:
+        planned = await gateway.link.run(plan(keys, body, terms))
+        opening = _within(once.accepting(body, planned.recipe.id), _counted(request, gateway, caller, planned))
+    return _stream(gateway, planned, opening, choice, location(request, planned.recipe, choice))
 
 
 @router.head("/batches/{recipe_id}", include_in_schema=False)
@@ -55,27 +78,43 @@ async def mint(body: MintRequest, request: Request, gateway: GatewayDep, prefere
         **documented(404, 406, 410, 422, 429, 502, 503, 504),
     },
 )
-async def mint_again(recipe_id: str, request: Request, gateway: GatewayDep, preferences: PreferencesDep) -> Response:
+async def mint_again(
+    recipe_id: str, request: Request, gateway: GatewayDep, caller: CallerDep, preferences: PreferencesDep
+) -> Response:
     """The bytes of the POST that answered with this `Content-Location`. They never change, so caches may keep them.
 
     The id is the recipe itself. 410 says that its generator or its classifier is gone, or has other weights now.
     """
     recipe = Recipe.from_id(recipe_id)
     choice = preferences.choose()
-    headers = {**location(request, recipe, choice), "Cache-Control": IMMUTABLE}
+    headers = {**location(request, recipe, choice), "Cache-Control": immutable(shared=gateway.tokens is None)}
     if preferences.format is None:
         headers["Vary"] = "Accept"
     if is_unchanged(request, etag(recipe, choice)):
         return Response(status_code=304, headers={"ETag": etag(recipe, choice), **headers})
     planned = await gateway.link.run(plan_again(gateway.link.keys, recipe, reply_terms(gateway.settings)))
-    stream = _stream(gateway, planned, choice, headers)
+    stream = _stream(gateway, planned, _counted(request, gateway, caller, planned), choice, headers)
     return stream.head() if request.method == "HEAD" else stream
 
 
-def _stream(gateway: Gateway, planned: Plan, choice: FormatChoice, headers: Mapping[str, str]) -> OrderStream:
+def _counted(request: Request, gateway: Gateway, caller: Caller, planned: Plan) -> Opening:
+    """Opening the reply, whose images count unless it fails."""
+    counting = gateway.quotas.images(request, caller.token, planned.order.count)
+    return _within(counting, gateway.replies.open(planned))
+
+
+@asynccontextmanager
+async def _within(outer: AbstractAsyncContextManager[None], opening: Opening) -> AsyncIterator[Reply]:
+    async with outer, opening as reply:
+        yield reply
+
+
+def _stream(
+    gateway: Gateway, planned: Plan, opening: Opening, choice: FormatChoice, headers: Mapping[str, str]
+) -> OrderStream:
     settings = gateway.settings
     return OrderStream(
-        gateway.replies.open(planned),
+        opening,
         choice.open(planned.order.count, complete=not planned.may_be_short),
         {**image_headers(planned.recipe, choice), **headers},
         stall_s=settings.stall_s,

@@ -5,22 +5,42 @@ from typing import Annotated
 
 import typer
 
+from nonesuch.process import ensure_cpu_settings
+
 
 def gateway(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if nothing says another.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 8000. 0 is any free.")] = None,
     redis: Annotated[str | None, typer.Option(help="URL of the Redis that the workers use.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="File of the tokens to ask for (`nonesuch token`).")] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option("--allow-anonymous", help="Let other machines in without tokens, if there are none.")
+    ] = False,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="text|json", help="Of the log; text on a terminal, json elsewhere.")
+    ] = None,
 ) -> None:
     """Answer HTTP requests for images. Options go before NONESUCH_GATEWAY_* and NONESUCH_REDIS_URL."""
+    ensure_cpu_settings()  # batches are large blocks too
+    from nonesuch_gateway.logs import configure
     from nonesuch_gateway.server import listen, make_server, url_of
     from nonesuch_gateway.settings import GatewaySettings
 
-    options = {"NONESUCH_GATEWAY_HOST": host, "NONESUCH_GATEWAY_PORT": port, "NONESUCH_REDIS_URL": redis}
+    options = {
+        "NONESUCH_GATEWAY_HOST": host,
+        "NONESUCH_GATEWAY_PORT": port,
+        "NONESUCH_REDIS_URL": redis,
+        "NONESUCH_GATEWAY_TOKENS": tokens,
+        "NONESUCH_GATEWAY_ALLOW_ANONYMOUS": "1" if allow_anonymous else None,
+        "NONESUCH_GATEWAY_LOG_FORMAT": log_format,
+    }
     given = {name: str(value) for name, value in options.items() if value is not None}
     settings = GatewaySettings.from_env({**os.environ, **given})
+    configure(settings.log_format)
     with listen(settings) as listener:
+        server = make_server(settings)
         typer.echo(f"gateway: {url_of(listener)} (Redis {settings.redis.safe_url}; Ctrl-C stops)")
         try:
-            make_server(settings).run(sockets=[listener])
+            server.run(sockets=[listener])
         except KeyboardInterrupt:
             typer.echo("gateway: stopped")

@@ -6,8 +6,12 @@ import nonesuch
 from nonesuch_gateway.negotiation import FormatChoice
 from nonesuch_gateway.recipes import Recipe
 
-IMMUTABLE = "public, max-age=31536000, immutable"
-"""Cache-Control of what a recipe makes. A year is the longest that caches are asked for."""
+
+def immutable(*, shared: bool) -> str:
+    """Cache-Control of what a recipe makes, for caches that people share or not. A year is the longest that caches are
+    asked for.
+    """
+    return f"{'public' if shared else 'private'}, max-age=31536000, immutable"
 
 
 def image_headers(recipe: Recipe, choice: FormatChoice) -> dict[str, str]:
@@ -38,6 +42,6 @@ def etag(recipe: Recipe, choice: FormatChoice) -> str:
 
 
 def is_unchanged(request: Request, tag: str) -> bool:
-    """Whether the client has these bytes, by its If-None-Match (RFC 9110, 13.1.2)."""
+    """Whether the client has these bytes, or with `*` any, by its If-None-Match (RFC 9110, 13.1.2)."""
     given = ",".join(request.headers.getlist("if-none-match"))
-    return tag in {each.strip().removeprefix("W/") for each in given.split(",")}
+    return given.strip() == "*" or tag in {each.strip().removeprefix("W/") for each in given.split(",")}

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from pydantic.main import IncEx
 
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, read_catalog
 from nonesuch.model import Name
@@ -51,9 +52,11 @@ class Acceptance(BaseModel):
     strategies: list[StrategyCounts]
 
 
-@router.get(
-    "/generators", summary="What generators are hosted", response_model_exclude={"generators": {"__all__": {"card"}}}
-)
+_WITHOUT_CARDS: IncEx = {"generators": {"__all__": {"card"}}}
+
+
+@router.head("/generators", include_in_schema=False, response_model_exclude=_WITHOUT_CARDS)
+@router.get("/generators", summary="What generators are hosted", response_model_exclude=_WITHOUT_CARDS)
 async def generators(gateway: GatewayDep) -> Generators:
     """Each with its classes, its image shape (height, width, channels) and the real data its training used. What else
     its card says is at `/v1/generators/{generator_id}`.
@@ -62,6 +65,7 @@ async def generators(gateway: GatewayDep) -> Generators:
     return Generators(generators=[found[key] for key in sorted(found)])
 
 
+@router.head("/generators/{generator_id}", include_in_schema=False)
 @router.get("/generators/{generator_id}", summary="One hosted generator", responses=documented(404, 422))
 async def generator(generator_id: Name, gateway: GatewayDep) -> GeneratorInfo:
     """Its card: classes by label, image shape, licence and sha256 of the weights, the real data its training used, and
@@ -70,6 +74,7 @@ async def generator(generator_id: Name, gateway: GatewayDep) -> GeneratorInfo:
     return (await gateway.link.run(read_catalog(gateway.link.keys))).generator(generator_id)
 
 
+@router.head("/strategies", include_in_schema=False)
 @router.get("/strategies", summary="How latents can be chosen")
 async def strategies(gateway: GatewayDep) -> Strategies:
     """Each with the JSON Schema of its parameters."""
@@ -77,6 +82,7 @@ async def strategies(gateway: GatewayDep) -> Strategies:
     return Strategies(strategies=[found[key] for key in sorted(found)])
 
 
+@router.head("/acceptance", include_in_schema=False)
 @router.get("/acceptance", summary="What filters keep and reject, by class")
 async def acceptance(gateway: GatewayDep) -> Acceptance:
     """Rejected by label (the teacher saw another class), or by the threshold (it was not sure enough)."""
@@ -96,6 +102,7 @@ async def acceptance(gateway: GatewayDep) -> Acceptance:
     return Acceptance(strategies=counted)
 
 
+@router.head("/stats", include_in_schema=False)
 @router.get("/stats", summary="What the service is doing")
 async def stats(gateway: GatewayDep) -> Stats:
     """Workers, open orders and their tickets, rings, snapshots, acceptance, and the memory of Redis, at this moment."""

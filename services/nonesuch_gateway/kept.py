@@ -39,6 +39,8 @@ class Note(Frozen):
     may_be_short: bool
     format: str | None
     """What the request named."""
+    owner: str
+    """The id of the token by which it was placed."""
 
 
 class Tickets(BaseModel):
@@ -100,8 +102,8 @@ class Kept:
         )
 
 
-def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, at_most: int) -> Op[None]:
-    """Open the ring of an order and place it. Does not block.
+def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, owner: str, at_most: int) -> Op[None]:
+    """Open the ring of an order of the token `owner` and place it. Does not block.
 
     Raises `Busy` when there are `at_most` such orders, and what `place` raises.
     """
@@ -111,6 +113,7 @@ def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, a
         deadline=planned.order.deadline,
         may_be_short=planned.may_be_short,
         format=named_format,
+        owner=owner,
     )
     ring = planned.ring.model_copy(update={"note": note.model_dump_json()})
     try:
@@ -125,8 +128,10 @@ def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, a
         raise
 
 
-def find(keys: Keys, order_id: str, terms: Terms) -> Op[Kept]:
-    """An order, whose time to live begins anew unless its results are being read. Raises `OrderNotFound`."""
+def find(keys: Keys, order_id: str, terms: Terms, *, owner: str | None = None) -> Op[Kept]:
+    """An order, whose time to live begins anew unless its results are being read. Raises `OrderNotFound`, also for an
+    order of another owner than the one that is named.
+    """
     missing = OrderNotFound(
         f"there is no order {order_id[:64]!r}: its results were read, it was cancelled, nobody asked for it for "
         f"{terms.ttl_s:g} s, or it never was"
@@ -136,6 +141,8 @@ def find(keys: Keys, order_id: str, terms: Terms) -> Op[Kept]:
     try:
         progress, ring = yield from _look(keys, order_id, terms)
         note = Note.model_validate_json(ring.spec.note)
+        if owner not in (None, note.owner):
+            raise missing
         if progress is not None and note.deadline <= time.time():
             yield from sweep(keys)  # workers do it too, if there are any
             progress, ring = yield from _look(keys, order_id, terms)
@@ -155,8 +162,8 @@ def _look(keys: Keys, order_id: str, terms: Terms) -> Op[tuple[Progress | None, 
     return progress, (yield from look(keys, terms.kind + order_id))
 
 
-def drop(keys: Keys, order_id: str, terms: Terms) -> Op[Kept]:
-    """End an order and forget it, with the batches that nobody read; it as it was. Raises `OrderNotFound`."""
-    kept = yield from find(keys, order_id, terms)
+def drop(keys: Keys, order_id: str, terms: Terms, *, owner: str | None = None) -> Op[Kept]:
+    """End an order and forget it, with the batches that nobody read; it as it was. Raises what `find` raises."""
+    kept = yield from find(keys, order_id, terms, owner=owner)
     yield from close_ring(keys, kept.ring.spec.name)
     return kept

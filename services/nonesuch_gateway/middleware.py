@@ -8,6 +8,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nonesuch_gateway import logs
+
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
 
@@ -24,6 +26,7 @@ class RequestId:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        logs.request_id.set(request_id)  # for as long as this request's task, whose last lines are the server's
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
+from pydantic import Field
 
 from nonesuch.errors import NotAcceptable
 from nonesuch_gateway.accept import ANYTHING, Range, parse_accept
@@ -60,10 +61,12 @@ class Preferences:
 async def _preferences(
     request: Request,
     format: Annotated[
-        str | None, Query(description=f"Goes before Accept: {', '.join(FORMATS)}.", examples=["parquet"])
+        Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})] | None,
+        Query(description="The format of the images; goes before Accept."),
     ] = None,
     codec: Annotated[
-        str | None, Query(description=f"What compresses Arrow: none, {', '.join(CODECS)}.", examples=["zstd"])
+        Annotated[str, Field(json_schema_extra={"enum": ["none", *CODECS]})] | None,
+        Query(description="What compresses the buffers of Arrow; other formats have none."),
     ] = None,
 ) -> Preferences:
     return Preferences(", ".join(request.headers.getlist("accept")), format, codec)

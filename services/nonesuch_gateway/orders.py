@@ -7,9 +7,13 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
+from nonesuch.errors import OrderNotFound
+from nonesuch_gateway.auth import CallerDep
+from nonesuch_gateway.bodies import JsonRoute
 from nonesuch_gateway.events import watch
 from nonesuch_gateway.formats import CONTENT
 from nonesuch_gateway.headers import image_headers, location
+from nonesuch_gateway.idempotency import OnceDep, in_progress
 from nonesuch_gateway.kept import Kept, OrderStatus, drop, find, keep
 from nonesuch_gateway.negotiation import PreferencesDep
 from nonesuch_gateway.plans import order_terms, plan
@@ -19,11 +23,12 @@ from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.state import GatewayDep
 from nonesuch_gateway.streams import OrderStream
 
-router = APIRouter(prefix="/v1/orders", tags=["orders"])
+router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=JsonRoute)
 
 
-async def _kept(order_id: str, gateway: GatewayDep) -> Kept:
-    return await gateway.link.run(find(gateway.link.keys, order_id, order_terms(gateway.settings)))
+async def _kept(order_id: str, gateway: GatewayDep, caller: CallerDep) -> Kept:
+    terms = order_terms(gateway.settings)
+    return await gateway.link.run(find(gateway.link.keys, order_id, terms, owner=caller.confined_to))
 
 
 KeptDep = Annotated[Kept, Depends(_kept)]
@@ -37,31 +42,52 @@ def _root(request: Request) -> str:
 RootDep = Annotated[str, Depends(_root)]
 
 
+async def _admitted(gateway: GatewayDep) -> AsyncIterator[None]:
+    with gateway.watchers.admit():
+        yield
+
+
 @router.post(
     "",
     summary="Place a large order",
     status_code=202,
-    responses=documented(400, 404, 406, 413, 415, 422, 429, 503),
+    responses=documented(400, 404, 406, 409, 413, 415, 422, 429, 503),
 )
 async def place_order(
-    body: MintRequest, response: Response, gateway: GatewayDep, root: RootDep, preferences: PreferencesDep
+    body: MintRequest,
+    request: Request,
+    response: Response,
+    gateway: GatewayDep,
+    caller: CallerDep,
+    root: RootDep,
+    preferences: PreferencesDep,
+    once: OnceDep,
 ) -> OrderStatus:
     """The images are made in the background, after those of `POST /v1/batches`, and wait for `GET .../results`.
 
     Only so many wait in Redis: workers go on when the first ones are read. So read the results while they are made;
     an order may be far larger than what can wait. One that nobody asks about is dropped, after an hour by default.
 
-    A format that is named here is the one of the results, unless their request names another.
+    A format that is named here is the one of the results, unless their request names another. A request that is
+    repeated with the same `Idempotency-Key` is the same order.
     """
     link, settings = gateway.link, gateway.settings
     terms = order_terms(settings)
     named = body.format if preferences.format is None else preferences.format
     choice = None if named is None else preferences.choose(named)
-    planned = await link.run(plan(link.keys, body, terms))
-    if choice is not None:  # refuses now what the format could not hold then
-        choice.open(planned.order.count, complete=not planned.may_be_short).close()
-    await link.run(keep(link.keys, planned, terms, named_format=named, at_most=settings.max_orders))
-    kept = await link.run(find(link.keys, planned.order.id, terms))
+    order_id = await once.outcome(body)
+    if order_id is None:
+        planned = await link.run(plan(link.keys, body, terms))
+        if choice is not None:  # refuses now what the format could not hold then
+            choice.open(planned.order.count, complete=not planned.may_be_short).close()
+        order_id = planned.order.id
+        placing = keep(link.keys, planned, terms, named_format=named, owner=caller.id, at_most=settings.max_orders)
+        async with once.accepting(body, order_id), gateway.quotas.images(request, caller.token, planned.order.count):
+            await link.run(placing)
+    try:
+        kept = await link.run(find(link.keys, order_id, terms, owner=caller.confined_to))
+    except OrderNotFound:
+        raise in_progress() from None
     status = kept.status(root)
     response.headers["Location"] = status.links["self"]
     return status
@@ -76,10 +102,12 @@ async def order(kept: KeptDep, root: RootDep, response: Response) -> OrderStatus
 
 
 @router.delete("/{order_id}", summary="Cancel an order", responses=documented(404, 503))
-async def cancel(order_id: str, gateway: GatewayDep, root: RootDep) -> OrderStatus:
+async def cancel(order_id: str, gateway: GatewayDep, caller: CallerDep, root: RootDep) -> OrderStatus:
     """Answers with how far it was. Batches that nobody read are dropped, and the order is gone."""
-    kept = await gateway.link.run(drop(gateway.link.keys, order_id, order_terms(gateway.settings)))
+    terms = order_terms(gateway.settings)
+    kept = await gateway.link.run(drop(gateway.link.keys, order_id, terms, owner=caller.confined_to))
     status = kept.status(root)
+    gateway.metrics.order_ended("bulk", "cancelled" if status.state == "open" else status.state)
     if status.state == "open":
         status = status.model_copy(update={"state": "cancelled", "reason": "cancelled by its owner"})
     return status
@@ -90,6 +118,7 @@ async def cancel(order_id: str, gateway: GatewayDep, root: RootDep) -> OrderStat
     summary="Progress as it happens",
     response_class=EventSourceResponse,
     responses=documented(404, 503),
+    dependencies=[Depends(_admitted)],
 )
 async def events(
     kept: KeptDep,
@@ -101,7 +130,7 @@ async def events(
     order's status. Close the connection at `end` or `gone`, or an EventSource comes again.
     """
     terms = order_terms(gateway.settings)
-    async for event in watch(gateway.link, kept, terms, root=root, seen=last_event_id):
+    async for event in watch(gateway.link, gateway.gate, kept, terms, root=root, seen=last_event_id):
         yield event
 
 

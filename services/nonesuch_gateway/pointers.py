@@ -36,7 +36,7 @@ def _field_problem(error: Mapping[str, Any], body: Any) -> FieldProblem:
     """Follow an error's location through the body; what is not there is a name of pydantic's for a kind of value."""
     place, *rest = error["loc"]
     if place != "body":
-        detail = "this is required" if error["type"] == "missing" else error["msg"]
+        detail = "this is required" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
         return FieldProblem(
             pointer=pointer_to(rest), detail=f"{place} parameter: {detail}", given=_shown(error["input"])
         )

@@ -4,20 +4,24 @@ The `type` of a problem is the name of its error class, so that a client can rai
 """
 
 import json
-import re
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from nonesuch.errors import (
+    PROBLEM,
     Busy,
     Conflict,
+    Denied,
+    Forbidden,
     IntegrityError,
     InvalidValue,
     NonesuchError,
@@ -26,12 +30,16 @@ from nonesuch.errors import (
     NoWorkers,
     OrderFailed,
     PreconditionFailed,
+    RateLimited,
     RecipeGone,
     RingClosed,
     TakeTimeout,
+    Unauthorised,
+    Unavailable,
     Unreachable,
+    problem_name,
 )
-from nonesuch_gateway.pointers import FieldProblem, field_problems, pointer_to
+from nonesuch_gateway.pointers import SHOWN_CHARACTERS, FieldProblem, field_problems, pointer_to
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -50,9 +58,12 @@ ANSWERS: dict[type[NonesuchError], Answer] = {
     RecipeGone: Answer(410),
     Conflict: Answer(409),
     PreconditionFailed: Answer(412),
+    Unauthorised: Answer(401),
+    Denied: Answer(403),
     Busy: Answer(429, 2),
     NoWorkers: Answer(503, 10),
     Unreachable: Answer(503, 5),
+    Unavailable: Answer(503, 2),
     RingClosed: Answer(503, 2),
     TakeTimeout: Answer(504),
     OrderFailed: Answer(502),
@@ -74,35 +85,55 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers with these problems."""
-    schema = Problem.model_json_schema()
-    # OpenAPI keeps definitions elsewhere than JSON Schema, so this one goes where it is used.
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldProblem"]
-    content = {MEDIA_TYPE: {"schema": schema}}
+    """The `responses` of a route that answers with these problems. `openapi` adds the schema and examples."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def install_handlers(app: FastAPI) -> None:
     """Make every error of the application a problem."""
-    app.add_exception_handler(NonesuchError, _on_our_error)
+    app.add_exception_handler(NonesuchError, answer_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_our_error(request: Request, error: Exception) -> Response:
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The problem of one of our errors."""
     answer = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
-    name = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    assert isinstance(error, NonesuchError)
+    name = problem_name(type(error))
     field = error.field if isinstance(error, InvalidValue) else None
     return _respond(
         request,
         answer.status,
         str(error),
-        kind=f"urn:nonesuch:problem:{name}",
+        kind=PROBLEM + name,
         title=name.replace("-", " ").capitalize(),
         errors=[FieldProblem(pointer=pointer_to(field.split(".")), detail=str(error))] if field else [],
-        headers={} if answer.retry_after_s is None else {"Retry-After": str(answer.retry_after_s)},
+        headers={**_retry_after(error, answer), **_challenge(request, error)},
     )
+
+
+def _retry_after(error: NonesuchError, answer: Answer) -> dict[str, str]:
+    seconds = error.retry_after_s if isinstance(error, RateLimited) else None
+    if seconds is None:
+        seconds = answer.retry_after_s
+    return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
+
+
+def _challenge(request: Request, error: NonesuchError) -> dict[str, str]:
+    """What RFC 6750 has a client told that was denied."""
+    if not isinstance(error, Denied):
+        return {}
+    parts = ['Bearer realm="nonesuch"']
+    if isinstance(error, Forbidden):
+        parts.append('error="insufficient_scope"')
+        if error.scope is not None:
+            parts.append(f'scope="{error.scope}"')
+    elif "authorization" in request.headers:
+        parts.append('error="invalid_token"')
+    return {"WWW-Authenticate": ", ".join(parts)}
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
@@ -129,11 +160,23 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path: str = request.scope["path"][:SHOWN_CHARACTERS]
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_at(request))
     detail = {
-        404: f"there is nothing at {request.url.path}: /docs lists what there is",
-        405: f"{request.method} is not allowed at {request.url.path}; allowed: {(error.headers or {}).get('Allow')}",
+        404: f"there is nothing at {path}: /docs lists what there is",
+        405: f"{request.method} is not allowed at {path}; allowed: {headers.get('Allow')}",
     }.get(error.status_code, error.detail)
-    return _respond(request, error.status_code, detail, headers=error.headers or {})
+    return _respond(request, error.status_code, detail, headers=headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Of every route that has this path: the one that refused knows its own method only."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    routes = [r for r in iter_route_contexts(request.app.routes) if r.path_regex.match(path)]
+    named = [r for r in routes if r.path == path]  # goes before a route with a parameter in its place
+    return sorted({method for r in named or routes for method in r.methods or ()})
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

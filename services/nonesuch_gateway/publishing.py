@@ -80,7 +80,7 @@ def _header(metadata: Mapping[str, str], known: Mapping[str, Any]) -> SnapshotHe
         )
     given = {**said, **known}
     try:
-        return SnapshotHeader.model_validate(given)
+        return SnapshotHeader.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
         raise RequestValidationError(problems, body=given) from None

@@ -35,6 +35,8 @@ class Reply:
         self._turns: Sequencer[Delivery] = Sequencer()
         self.begun = False
         """Whether a batch was used, so that nobody else can read all of the order."""
+        self.images = 0
+        """In the batches that were used."""
 
     @property
     def held(self) -> int:
@@ -53,8 +55,10 @@ class Reply:
         while emitted < order.tickets:
             taken = await self._take()
             for delivery in self._turns.push(taken.ticket, taken):
-                yield self._checked(delivery)
+                batch = self._checked(delivery)
+                yield batch
                 self.begun = True
+                self.images += batch.num_rows
                 await self._link.run(release(keys, self.plan.ring, delivery))
                 emitted += 1
 

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstra
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed, SnapshotRef
+from nonesuch.snapshots import MAX_VERSION
+from nonesuch_gateway.formats import FORMATS
 
 MAX_CLASSES = 4096
 MAX_GENERATORS = 64
@@ -29,26 +31,14 @@ def _are_text(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
 Params = Annotated[dict[str, JsonValue], AfterValidator(_are_text)]
 """Of a strategy."""
 
+FormatName = Annotated[str, Field(max_length=64, json_schema_extra={"enum": list(FORMATS)})]
+"""Another one is refused where formats are chosen (406), which lists what there is."""
+
 
 class MintRequest(Frozen):
     """The body of `POST /v1/batches` and `POST /v1/orders`. Everything but the number of images has a default."""
 
-    model_config = ConfigDict(
-        strict=True,
-        json_schema_extra={
-            "examples": [
-                {"count": 256},
-                {"count": 64, "classes": ["Sneaker", "Ankle boot"], "params": {"sigma": 1.0}, "seed": 7},
-                {"quota": {"Bag": 10, "Shirt": 30}, "strategy": "random", "deadline_s": 30},
-                {
-                    "count": 64,
-                    "strategy": "filtered",
-                    "params": {"threshold": 0.9},
-                    "teacher": {"channel": "teacher", "version": "latest"},
-                },
-            ]
-        },
-    )
+    model_config = ConfigDict(strict=True)
 
     count: int | None = Field(default=None, ge=1, description="How many images; may be left out when quota says it.")
     classes: list[ClassName | int] | None = Field(
@@ -64,7 +54,7 @@ class MintRequest(Frozen):
     strategy: Name = Field(default="random", description="Name from /v1/strategies.")
     params: Params = Field(default={}, description="Parameters of the strategy; see its schema.")
     seed: Seed | None = Field(default=None, description="Same request and seed, same bytes; null means a random one.")
-    snapshot: Annotated[int, Field(ge=0, lt=2**63)] | Literal["latest"] | None = Field(
+    snapshot: Annotated[int, Field(ge=0, le=MAX_VERSION)] | Literal["latest"] | None = Field(
         default=None, description="The snapshot that the strategy aims at; latest is the latest of this moment."
     )
     channel: Name = Field(default="default", description="Where that snapshot was published.")
@@ -72,7 +62,7 @@ class MintRequest(Frozen):
         default=None, description="The classifier that filters, verifies or gives soft labels: where it was published."
     )
     deadline_s: float | None = Field(default=None, gt=0, description="Seconds until the last image must be minted.")
-    format: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+    format: FormatName | None = Field(
         default=None, description="What to answer with; ?format= goes before it, and null means by Accept."
     )
 

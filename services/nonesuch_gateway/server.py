@@ -1,21 +1,35 @@
 """The application behind a socket."""
 
 import asyncio
+import ipaddress
+import math
 import socket
+import time
 
 import uvicorn
 
 from nonesuch.errors import InvalidValue
 from nonesuch_gateway.app import create_app
+from nonesuch_gateway.heads import BoundedHeads
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.shutdown import Gate
 
 BACKLOG = 1024
 
 
 def listen(settings: GatewaySettings) -> socket.socket:
-    """A listening socket at the settings' host and port. Raises `InvalidValue` when it cannot be had."""
+    """A listening socket at the settings' host and port. Raises `InvalidValue` when it cannot be had, and when other
+    machines could reach a gateway that asks nobody for a token.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
+        if settings.tokens is None and not settings.allow_anonymous and not _is_loopback(settings.host):
+            raise InvalidValue(
+                f"without tokens nobody is asked who they are, so the gateway does not listen on {settings.host}, "
+                "where other machines reach it: make a token with `nonesuch token create` and name its file with "
+                "--tokens or NONESUCH_GATEWAY_TOKENS, or give --allow-anonymous or NONESUCH_GATEWAY_ALLOW_ANONYMOUS=1",
+                field="host",
+            )
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -29,10 +43,31 @@ def listen(settings: GatewaySettings) -> socket.socket:
     return listener
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches all of a host's addresses. Raises `OSError` for a name that has none."""
+    found = socket.getaddrinfo(host, None) if host else []
+    return bool(found) and all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
+
+
 class _Server(uvicorn.Server):
-    """Closes at last even the connection of a client that does not read: the event loop could not end before it."""
+    """Stops as `shutdown` draws it. Closes at last even the connection of a client that does not read: the event loop
+    could not end before it.
+    """
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, settings: GatewaySettings) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._settings = settings
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end = time.monotonic() + self._settings.shutdown_s
+        await self._gate.drain(
+            at_least_s=self._settings.drain_s,
+            at_most_s=self._settings.shutdown_s,
+            hurry=lambda: self.force_exit,
+        )
+        # For what clients have not read yet of answers that are sent.
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(end - time.monotonic()))
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
@@ -47,17 +82,17 @@ def url_of(listener: socket.socket) -> str:
 
 def make_server(settings: GatewaySettings) -> uvicorn.Server:
     """A server for `server.run(sockets=[listen(settings)])`, which blocks until SIGINT, SIGTERM or
-    `server.should_exit`; open streams then have `shutdown_s` seconds to finish.
+    `server.should_exit`; open requests then have `shutdown_s` seconds to end.
     """
-    return _Server(
-        uvicorn.Config(
-            create_app(settings),
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=settings.shutdown_s,
-            lifespan="on",
-            ws="none",
-        )
+    gate = Gate()
+    config = uvicorn.Config(
+        create_app(settings, gate),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        http=BoundedHeads,
+        ws="none",
     )
+    return _Server(config, gate, settings)

@@ -6,12 +6,14 @@ Environment variables: `NONESUCH_GATEWAY_` and the field's name in capitals (`NO
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen, Name
+from nonesuch_gateway.logs import LogFormat
 
 PREFIX = "NONESUCH_GATEWAY_"
 
@@ -23,6 +25,10 @@ class GatewaySettings(Frozen):
     port: int = Field(default=8000, ge=0, le=65_535)
     """0 stands for any free port."""
     redis: RedisSettings = RedisSettings()
+    tokens: Path | None = None
+    """The file that `nonesuch token` writes. Without one nobody is asked for a token."""
+    allow_anonymous: bool = False
+    """Whether a gateway without tokens may listen where other machines reach it."""
 
     default_generator: Name = "fashion-mnist"
     """What a request gets that names no generator while several are hosted."""
@@ -60,17 +66,30 @@ class GatewaySettings(Frozen):
     order_ttl_s: float = Field(default=3600.0, gt=0)
     """How long such an order, made or not, is kept when nobody asks about it."""
 
+    max_watchers: int = Field(default=256, ge=1)
+    """Clients that follow orders by events at the same time; the next one gets 503."""
+
     stall_s: float = Field(default=60.0, gt=0)
     """A client that accepts no data for this long is cut off."""
     shutdown_s: int = Field(default=10, ge=1)
-    """How long a stopping gateway lets open streams go on."""
+    """How long a stopping gateway lets open requests go on; then they are cut off and their orders end."""
+    drain_s: float = Field(default=0.1, ge=0)
+    """How long a stopping gateway answers new requests with 503 at least, so that a load balancer sees it at
+    /readyz. It does so anyway while requests are open."""
+
+    log_format: LogFormat | None = None
+    """text or json; unset, text on a terminal and else json."""
 
     @model_validator(mode="after")
-    def _the_default_is_allowed(self) -> Self:
+    def _times_agree(self) -> Self:
         if self.default_deadline_s > self.max_deadline_s:
             raise ValueError(
                 f"default_deadline_s {self.default_deadline_s:g} is beyond max_deadline_s {self.max_deadline_s:g}: "
                 "raise the one or lower the other"
+            )
+        if self.drain_s > self.shutdown_s:
+            raise ValueError(
+                f"drain_s {self.drain_s:g} is beyond shutdown_s {self.shutdown_s}: lower the one or raise the other"
             )
         return self
 

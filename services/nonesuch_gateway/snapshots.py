@@ -1,13 +1,14 @@
 """Snapshots over HTTP: publish the weights of a classifier, and fetch what was published."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 
 from nonesuch.link import AsyncLink
@@ -22,11 +23,12 @@ from nonesuch.snapshots import (
     kept_headers,
     read_chunk,
 )
+from nonesuch_gateway.bodies import check_coding
 from nonesuch_gateway.conditions import content_digest, declared_sha256, entity_tag, latest_wanted
 from nonesuch_gateway.headers import is_unchanged
 from nonesuch_gateway.problems import documented
 from nonesuch_gateway.publishing import publish_bytes
-from nonesuch_gateway.state import GatewayDep
+from nonesuch_gateway.state import Gateway, GatewayDep
 
 PREFIX = "/v1/snapshots"
 MEDIA_TYPE = "application/x-safetensors"
@@ -35,8 +37,16 @@ ACCEPTED = ("", MEDIA_TYPE, "application/octet-stream")
 
 router = APIRouter(prefix=PREFIX, tags=["snapshots"])
 
+
+def _digits(text: str) -> str:
+    """One version has one URL: not +1, 01 or 1.0 too."""
+    if not re.fullmatch("0|[1-9][0-9]*", text):
+        raise ValueError("a version is a whole number, in digits without leading zeros")
+    return text
+
+
 Channel = Annotated[Name, Query(description="Which line of snapshots; each has versions of its own.")]
-Version = Annotated[int, Path(ge=0, le=MAX_VERSION)]
+Version = Annotated[int, Path(ge=0, le=MAX_VERSION), BeforeValidator(_digits)]
 
 _BYTES: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _FOUND: dict[int | str, dict[str, Any]] = {
@@ -104,31 +114,31 @@ async def put(
 @router.get("/latest", summary="Fetch the latest snapshot", response_class=Response, responses=_FOUND)
 async def get_latest(request: Request, gateway: GatewayDep, channel: Channel = "default") -> Response:
     """`X-Nonesuch-Snapshot` is its version, `ETag` the sha256 of the payload."""
-    return await _answer(request, gateway.link, channel, "latest")
+    return await _answer(request, gateway, channel, "latest")
 
 
 @router.head("/{version}", include_in_schema=False)
 @router.get("/{version}", summary="Fetch a snapshot", response_class=Response, responses=_FOUND)
 async def get(version: Version, request: Request, gateway: GatewayDep, channel: Channel = "default") -> Response:
     """The last few versions are kept, and those that an open order names."""
-    return await _answer(request, gateway.link, channel, version)
+    return await _answer(request, gateway, channel, version)
 
 
 def _check_media_type(request: Request) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given not in ACCEPTED:
         raise HTTPException(415, f"the body has Content-Type {given!r}: send safetensors, as {MEDIA_TYPE}")
-    coding = request.headers.get("content-encoding", "identity")
-    if coding.lower() != "identity":
-        raise HTTPException(415, f"the body has Content-Encoding {coding!r}: send it as it is")
+    check_coding(request.headers)
 
 
-async def _answer(request: Request, link: AsyncLink, channel: str, version: int | Literal["latest"]) -> Response:
+async def _answer(request: Request, gateway: Gateway, channel: str, version: int | Literal["latest"]) -> Response:
+    link = gateway.link
+    caching = "no-cache" if gateway.tokens is None else "private, no-cache"
     stored = await link.run(find(link.keys, channel, version))
     header = stored.header
     headers = {
         "ETag": entity_tag(header.sha256),
-        "Cache-Control": "no-cache",  # a channel that was dropped starts anew, so even a version may change
+        "Cache-Control": caching,  # a channel that was dropped starts anew, so even a version may change
         "X-Nonesuch-Snapshot": str(header.version),
     }
     if is_unchanged(request, headers["ETag"]):

@@ -6,8 +6,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from nonesuch.link import AsyncLink
+from nonesuch_gateway.events import Watchers
+from nonesuch_gateway.metrics import Metrics
+from nonesuch_gateway.quotas import Quotas
 from nonesuch_gateway.replies import Replies
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.shutdown import Gate
+from nonesuch_gateway.tokens import Tokens
 from nonesuch_gateway.uploads import Uploads
 
 
@@ -19,6 +24,12 @@ class Gateway:
     link: AsyncLink
     replies: Replies
     uploads: Uploads
+    watchers: Watchers
+    metrics: Metrics
+    gate: Gate
+    quotas: Quotas
+    tokens: Tokens | None
+    """None: everybody may do everything."""
 
 
 async def _gateway(request: Request) -> Gateway:

@@ -18,9 +18,10 @@ from hashlib import sha256
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from nonesuch.errors import NonesuchError
+from nonesuch.errors import NonesuchError, TakeTimeout
 from nonesuch_gateway.conditions import content_digest
 from nonesuch_gateway.formats import Format, encoded
+from nonesuch_gateway.observe import Noted, Outcome, noted
 from nonesuch_gateway.reply import Reply
 
 PIECE_BYTES = 2**20
@@ -70,11 +71,19 @@ class OrderStream(Response):
         """Raises what opening the reply and `Reply.batches` raise before the first byte; after it, it only cuts off."""
         try:
             async with self._opening as reply:
-                await _until_gone(receive, self._write(reply, send))
+                seen, order = noted(scope), reply.plan.order
+                seen.order, seen.priority, seen.format = order.id, order.priority, self._format.name
+                seen.outcome = "cancelled"  # unless the writer comes to an end
+                try:
+                    await _until_gone(receive, self._write(reply, send, seen))
+                finally:
+                    seen.images = reply.images
+                    if seen.outcome == "cancelled" and seen.priority == "bulk" and not reply.begun:
+                        seen.outcome = None  # it goes on without this reader
         finally:
             self._format.close()
 
-    async def _write(self, reply: Reply, send: Send) -> None:
+    async def _write(self, reply: Reply, send: Send, seen: Noted) -> None:
         started = False
         held, digest = bytearray(), sha256()
         try:
@@ -97,7 +106,9 @@ class OrderStream(Response):
                 await self._start(send)
                 await self._send(send, held)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+            seen.outcome = "done"
         except NonesuchError as error:
+            seen.outcome = _outcome(error)
             if not started:
                 raise
             # Returning here leaves the response incomplete, which makes the server close the connection.
@@ -116,6 +127,12 @@ class OrderStream(Response):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             except TimeoutError:
                 raise _Stalled(f"the client took no data for {self._stall_s:g} s") from None
+
+
+def _outcome(error: NonesuchError) -> Outcome:
+    if isinstance(error, TakeTimeout):
+        return "expired"
+    return "cancelled" if isinstance(error, _Stalled) else "failed"
 
 
 async def _until_gone(receive: Receive, work: Coroutine[None, None, None]) -> None:

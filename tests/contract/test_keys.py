@@ -33,6 +33,7 @@ PAIRS = {
     "k_chunk('c', 7, 2)": lambda k: k.chunk("c", 7, 2),
     "k_staged('c', 7, 'ab', 2)": lambda k: k.staged("c", 7, "ab", 2),
     "K_CHANNELS": lambda k: k.channels,
+    "k_spent('t', 'images')": lambda k: k.spent("t", "images"),
     "K_WORKERS": lambda k: k.workers,
     "k_worker('w')": lambda k: k.worker("w"),
 }

@@ -33,6 +33,7 @@ local function k_snapshot(channel, version) return k_snapshots(channel) .. ':' .
 local function k_chunk(channel, version, i) return k_snapshot(channel, version) .. ':' .. i end
 local function k_staged(channel, version, sha256, i) return k_snapshot(channel, version) .. ':' .. sha256 .. ':' .. i end
 local K_CHANNELS = NS .. ':channels'
+local function k_spent(token, meter) return NS .. ':spent:' .. token .. ':' .. meter end
 local K_WORKERS = NS .. ':workers'
 local function k_worker(id) return NS .. ':worker:' .. id end
 
