@@ -1,0 +1,183 @@
+"""The client that blocks its task only: `Client`, with `await` and `async for`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Self
+
+import httpx
+
+from nonesuch.client.batch import Batch
+from nonesuch.client.calls import Calls
+from nonesuch.client.flow import Flow
+from nonesuch.client.http import options, request, unreachable
+from nonesuch.client.settings import ClientSettings
+from nonesuch.client.wire import Ask, Head, Op, Pause, Step, T, Work, signature_of
+
+P = ParamSpec("P")
+
+
+class AsyncStream(AsyncIterator[Batch]):
+    """`Stream`, for `async for`. Close it with `aclose` or `async with` when it is left early."""
+
+    def __init__(self, batches: AsyncGenerator[Batch, None]) -> None:
+        self._batches = batches
+
+    async def __anext__(self) -> Batch:
+        return await anext(self._batches)
+
+    async def aclose(self) -> None:
+        await self._batches.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+
+def _awaited(
+    call: Callable[Concatenate[Calls, P], Op[T]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
+    @wraps(call)
+    async def run(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with client._exchange() as exchange:
+            return await exchange.run(call(client._calls, *args, **kwargs))
+
+    run.__dict__["__signature__"] = signature_of(call)
+    return run
+
+
+def _streaming(call: Callable[Concatenate[Calls, P], Flow]) -> Callable[Concatenate["AsyncClient", P], AsyncStream]:
+    @wraps(call)
+    def run(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncStream:
+        return AsyncStream(client._batches(call(client._calls, *args, **kwargs)))
+
+    run.__dict__["__signature__"] = signature_of(call)
+    return run
+
+
+class AsyncClient:
+    """`Client` for an event loop, which it does not hold up: files are written in threads.
+
+    async with nonesuch.AsyncClient() as client:
+        async for batch in client.stream(10_000): ...
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float | None = None,
+        retries: int | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """As `Client`."""
+        given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
+        self.settings = ClientSettings.of(given)
+        self._calls = Calls(retries=self.settings.retries)
+        self._http = httpx.AsyncClient(transport=transport, **options(self.settings))
+        self._sleep = sleep
+
+    mint = _awaited(Calls.mint)
+    stream = _streaming(Calls.stream)
+    again = _awaited(Calls.again)
+    export = _awaited(Calls.export)
+    generators = _awaited(Calls.generators)
+    generator = _awaited(Calls.generator)
+    strategies = _awaited(Calls.strategies)
+    stats = _awaited(Calls.stats)
+    snapshots = _awaited(Calls.snapshots)
+    latest_snapshot = _awaited(Calls.latest_snapshot)
+    publish = _awaited(Calls.publish)
+    publish_payload = _awaited(Calls.publish_payload)
+
+    async def aclose(self) -> None:
+        """Close its connections; what still streams is cancelled."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def _exchange(self) -> "_Exchange":
+        return _Exchange(self._http, self.settings, self._sleep)
+
+    async def _batches(self, flow: Flow) -> AsyncGenerator[Batch, None]:
+        async with self._exchange() as exchange:
+            while (batch := await exchange.run(flow.next())) is not None:
+                yield batch
+
+
+class _Exchange:
+    """One call: at most one answer is open, and it is closed at the end."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, settings: ClientSettings, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
+        self._http, self._settings, self._sleep = http, settings, sleep
+        self._answer: httpx.Response | None = None
+        self._parts: AsyncIterator[bytes]
+
+    async def run(self, op: Op[T]) -> T:
+        """Run a call, or a part of one, to its end. Raises what it raises."""
+        try:
+            step = next(op)
+            while True:
+                try:
+                    came = await self._do(step)
+                except Exception as error:
+                    step = op.throw(error)
+                else:
+                    step = op.send(came)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        finally:
+            op.close()
+
+    async def _do(self, step: Step) -> Any:
+        match step:
+            case Ask():
+                return await self._ask(step)
+            case Pause(seconds):
+                await self.close()
+                await self._sleep(seconds)
+            case Work(do):
+                return await asyncio.to_thread(do)
+            case _:
+                return await self._read()
+
+    async def _ask(self, ask: Ask) -> Head:
+        await self.close()
+        sent = request(self._http, self._settings, ask)
+        try:
+            self._answer = await self._http.send(sent, stream=True)
+        except httpx.HTTPError as error:
+            raise unreachable(error, str(sent.url), begun=False) from error
+        self._parts = self._answer.aiter_bytes()
+        return Head(self._answer.status_code, self._answer.headers, str(sent.url))
+
+    async def _read(self) -> bytes:
+        try:
+            async for part in self._parts:
+                if part:
+                    return part
+            return b""
+        except httpx.HTTPError as error:
+            assert self._answer is not None
+            raise unreachable(error, str(self._answer.url), begun=True) from error
+
+    async def close(self) -> None:
+        if self._answer is not None:
+            await self._answer.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()

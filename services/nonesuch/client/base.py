@@ -1,0 +1,42 @@
+"""What every call needs."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+import nonesuch
+from nonesuch.client.answers import whole
+from nonesuch.client.retries import Retries
+from nonesuch.client.wire import Ask, Op
+from nonesuch.errors import IntegrityError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Base:
+    """Of the calls of one client. `retries` is how often each is tried again."""
+
+    def __init__(self, *, retries: int) -> None:
+        self._limit = retries
+
+    def attempts(self) -> Retries:
+        """Of one call."""
+        return Retries(self._limit)
+
+    def get(self, model: type[M], path: str, params: Mapping[str, str] | None = None) -> Op[M]:
+        """A document of the gateway. Raises what it answers, and what `parsed` raises."""
+        _, document = yield from whole(Ask("GET", path, params or {}), self.attempts())
+        return parsed(model, document, path)
+
+
+def parsed(model: type[M], document: bytes, path: str) -> M:
+    """A document that `path` answered with. Raises `IntegrityError` for one of another version."""
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise IntegrityError(
+            f"the answer to {path} is not what Nonesuch {nonesuch.__version__} knows "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}): install the version that the gateway has"
+        ) from None

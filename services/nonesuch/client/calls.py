@@ -1,0 +1,8 @@
+"""Everything that can be asked of a gateway, without any I/O: see `wire`."""
+
+from nonesuch.client.minting import Minting
+from nonesuch.client.snapshots import Snapshots
+
+
+class Calls(Minting, Snapshots):
+    """The calls of a client."""

@@ -1,0 +1,110 @@
+"""From an answer that is not what was asked for to the error that the gateway raised."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from nonesuch import errors
+from nonesuch.client.wire import Head
+from nonesuch.errors import (
+    PROBLEM,
+    Busy,
+    Conflict,
+    Forbidden,
+    InvalidValue,
+    NonesuchError,
+    NotAcceptable,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    ServiceError,
+    Unauthorised,
+    Unreachable,
+    problem_name,
+)
+
+SHOWN_CHARACTERS = 200
+
+CLASSES: dict[str, type[NonesuchError]] = {
+    PROBLEM + problem_name(kind): kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, NonesuchError)
+}
+"""By the `type` of a problem: every class of the tree."""
+
+_BY_STATUS: dict[int, type[NonesuchError]] = {
+    401: Unauthorised,
+    403: Forbidden,
+    404: NotFound,
+    406: NotAcceptable,
+    408: Unreachable,
+    409: Conflict,
+    410: NotFound,
+    412: PreconditionFailed,
+    429: Busy,
+    502: Unreachable,
+    503: Unreachable,
+    504: Unreachable,
+}
+"""Of what is no problem of ours: the web framework's own answers, and those of proxies on the way."""
+
+
+def error_of(head: Head, body: bytes) -> NonesuchError:
+    """The error of an answer: of the class that its problem names, or else of one that its status suggests.
+
+    A note that a traceback shows has the status, the URL and the id of the request.
+    """
+    problem = _problem(head, body)
+    detail = str(problem.get("detail") or _text(head, body))
+    kind = CLASSES.get(str(problem.get("type"))) or _by_status(head.status)
+    error = kind(detail, field=_field(problem)) if issubclass(kind, InvalidValue) else kind(detail)
+    if isinstance(error, RateLimited):
+        error.retry_after_s = retry_after_s(head.headers) or None
+    request_id = head.headers.get("x-request-id", "none")
+    error.add_note(f"(HTTP {head.status} from {head.url}, request id {request_id})")
+    return error
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """What Retry-After says, in seconds or as a date; 0 if it says nothing that can be read."""
+    given = headers.get("retry-after", "").strip()
+    if given.isdecimal():
+        return float(given)
+    try:
+        until = parsedate_to_datetime(given)
+    except ValueError:
+        return 0.0
+    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _problem(head: Head, body: bytes) -> dict[str, Any]:
+    if not head.headers.get("content-type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _text(head: Head, body: bytes) -> str:
+    if 300 <= head.status < 400:
+        return f"{head.url} answers from {head.headers.get('location', 'another place')}: give that URL"
+    text = body.decode(errors="replace").strip()[:SHOWN_CHARACTERS]
+    return f"{head.url} answered {head.status}" + (f": {text}" if text else "")
+
+
+def _by_status(status: int) -> type[NonesuchError]:
+    return _BY_STATUS.get(status, InvalidValue if status < 500 else ServiceError)
+
+
+def _field(problem: Mapping[str, Any]) -> str | None:
+    """The dotted path of the first part of the request that is named."""
+    try:
+        pointer = str(problem["errors"][0]["pointer"])
+    except (LookupError, TypeError):
+        return None
+    parts = (part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:])
+    return ".".join(parts) or None
