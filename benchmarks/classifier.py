@@ -112,11 +112,11 @@ def plain_loop(folder: Path, width: int, images: int, workers: int) -> Callable[
 
 def our_loop(folder: Path, width: int, images: int, precision: str) -> Callable[[], None]:
     """A run's epochs."""
+    from nonesuch.seeds import reproducible
+    from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
     from nonesuch_trainer.config import TrainConfig
     from nonesuch_trainer.learning import choose_device, learn, make_classifier
     from nonesuch_trainer.optim import make_optimiser
-    from nonesuch_trainer.resident import LabelledImages, ResidentDataset
-    from nonesuch_trainer.seeds import reproducible
 
     config = TrainConfig.model_validate(
         {

@@ -55,8 +55,8 @@ WORKER = WorkerInfo(
     strategies=(
         StrategyInfo(name="random", schema=SCHEMA),
         StrategyInfo(name="mixture", schema=SCHEMA, mixes=True),
-        StrategyInfo(name="hsm", schema=CHOOSY, needs_snapshot=True, mixes=True),
-        StrategyInfo(name="filtered", schema=CHOOSY, needs_teacher=True),
+        StrategyInfo(name="hsm", schema=CHOOSY, needs_snapshot=True, mixes=True, rejects=True),
+        StrategyInfo(name="filtered", schema=CHOOSY, needs_teacher=True, rejects=True),
     ),
 )
 

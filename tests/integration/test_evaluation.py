@@ -14,6 +14,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.errors import GeneratorNotFound, InvalidValue
 from nonesuch.link import Call, Link, Op
 from nonesuch.private_redis import PrivateRedis
+from nonesuch.stopping import Stopped
 from nonesuch_trainer.config import Augment, Real
 from nonesuch_trainer.evaluate import Judge
 from nonesuch_trainer.loop import train
@@ -23,7 +24,6 @@ from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, write_report
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
 from nonesuch_trainer.real import RealSource
-from nonesuch_trainer.stopping import Stopped
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -28,12 +28,13 @@ from nonesuch.errors import (
 from nonesuch.link import Link
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import ring_stats
+from nonesuch.smoothed import supply
+from nonesuch.stopping import Stopped
 from nonesuch.tickets import Ticket, renew
-from nonesuch_trainer import loop, supply
+from nonesuch_trainer import loop
 from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.ordering import service_name
-from nonesuch_trainer.stopping import Stopped
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -22,7 +22,9 @@ from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, 
 from nonesuch.link import Link
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.realdata import load_fashion_mnist
+from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.snapshots import SnapshotHeader, fetch, publish, read_header
+from nonesuch.stopping import Stopped
 from nonesuch.tickets import Ticket
 from nonesuch_trainer import loop
 from nonesuch_trainer.config import Adapt, Real, TrainConfig
@@ -31,9 +33,7 @@ from nonesuch_trainer.learning import learn, make_classifier
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.optim import make_optimiser
 from nonesuch_trainer.quotas import quota
-from nonesuch_trainer.resident import PERMANENT, ResidentDataset
 from nonesuch_trainer.results import ADAPTED
-from nonesuch_trainer.stopping import Stopped
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

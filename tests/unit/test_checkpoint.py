@@ -15,13 +15,13 @@ from torch import nn
 from nonesuch.classifiers import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.files import locked, replacing, write_atomically
+from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.tally import Tally
 from nonesuch_trainer.checkpoint import Checkpoint, RunState, differences
 from nonesuch_trainer.config import Augmented, Evaluate, Minted, Skip, TrainConfig
 from nonesuch_trainer.events import EpochRecord, Events
 from nonesuch_trainer.learning import learn, make_classifier
 from nonesuch_trainer.optim import make_optimiser
-from nonesuch_trainer.resident import LabelledImages, ResidentDataset
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(

@@ -10,9 +10,9 @@ from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.rings import Delivery, OrderEnd
-from nonesuch.schema import Rows, make_batch, write_batch
+from nonesuch.schema import Rows, make_batch, read_batch, write_batch
+from nonesuch.smoothed.intake import Intake
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_trainer.intake import Intake
 
 INFO = GeneratorInfo(
     id="g", family="fake", sha256="0" * 64, image_shape=(2, 2, 1), class_names=("ant", "bee", "cat"), z_dim=2
@@ -180,3 +180,15 @@ def test_a_batch_aimed_at_nothing_is_as_old_as_its_order() -> None:
     taken = intake(order(), version=5)
     taken.add(delivery(order(), 0))
     assert taken.oldest_version == 5
+
+
+def test_rows_may_come_in_any_portions_and_again() -> None:
+    taken = intake(order())
+    for ticket in (2, 0, 0):
+        taken.add_rows("run-1-0", read_batch(delivery(order(), ticket).payload))
+    assert taken.received == 6 and taken.open
+    taken.complete("run-1-0")
+    assert taken.open == [] and taken.short == Counter({0: 1, 1: 2, 2: 1})
+    assert taken.collected().indices.tolist() == [0, 1, 2, 3, 8, 9]
+    with pytest.raises(IntegrityError, match="a part of order run-1-0 does not hold what was ordered"):
+        taken.add_rows("run-1-0", read_batch(delivery(order(), 2, shift=1).payload))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonesuch.errors import InvalidValue
-from nonesuch_trainer.resident import PERMANENT, LabelledImages, ResidentDataset
-from nonesuch_trainer.seeds import numpy_rng
+from nonesuch.seeds import numpy_rng
+from nonesuch.smoothed.resident import PERMANENT, LabelledImages, ResidentDataset
 
 CPU = torch.device("cpu")
 

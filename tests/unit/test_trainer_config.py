@@ -8,6 +8,7 @@ import torch
 
 import nonesuch_trainer
 from nonesuch.errors import InvalidValue
+from nonesuch.seeds import key, numpy_rng, torch_rng
 from nonesuch_trainer.augment import augment
 from nonesuch_trainer.checkpoint import differences
 from nonesuch_trainer.config import (
@@ -24,7 +25,6 @@ from nonesuch_trainer.config import (
 )
 from nonesuch_trainer.optim import learning_rate
 from nonesuch_trainer.real import balanced_rows
-from nonesuch_trainer.seeds import key, numpy_rng, torch_rng
 
 CONFIGS = sorted((Path(nonesuch_trainer.__file__).parents[1] / "configs").glob("*.toml"))
 

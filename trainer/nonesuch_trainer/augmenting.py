@@ -7,12 +7,13 @@ import torch
 
 from nonesuch.errors import InvalidValue
 from nonesuch.link import Link
+from nonesuch.patience import Say
+from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
+from nonesuch.smoothed.supply import OnProgress
 from nonesuch_trainer.config import Augmented, TrainConfig
 from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.patience import Say
 from nonesuch_trainer.real import RealSource
-from nonesuch_trainer.resident import PERMANENT, ResidentDataset
-from nonesuch_trainer.source import Facts, First, OnProgress, Smoothing
+from nonesuch_trainer.source import Facts, First, Smoothing
 
 
 class AugmentedSource:

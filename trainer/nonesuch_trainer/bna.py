@@ -34,7 +34,7 @@ from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
 from nonesuch.orders import Seed
-from nonesuch_trainer.seeds import numpy_rng
+from nonesuch.seeds import numpy_rng
 
 Form = Literal["cumulative", "ema"]
 ALPHA = 0.1

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.files import replacing
+from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import NOTHING, Tally
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.resident import ResidentDataset
 
 CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = "nonesuch-train-2"

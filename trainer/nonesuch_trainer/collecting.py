@@ -18,6 +18,9 @@ from torch import nn
 
 from nonesuch.files import write_atomically
 from nonesuch.link import Link
+from nonesuch.seeds import key
+from nonesuch.smoothed.supply import OnProgress
+from nonesuch.stopping import check
 from nonesuch_trainer.checkpoint import Checkpoint, RunState
 from nonesuch_trainer.config import Collected, TrainConfig
 from nonesuch_trainer.events import EpochRecord
@@ -25,9 +28,7 @@ from nonesuch_trainer.learning import Learned, learn, make_classifier
 from nonesuch_trainer.minting import MintedSource
 from nonesuch_trainer.optim import make_optimiser
 from nonesuch_trainer.progress import Reporter
-from nonesuch_trainer.seeds import key
-from nonesuch_trainer.source import First, Fresh, OnProgress
-from nonesuch_trainer.stopping import check
+from nonesuch_trainer.source import First, Fresh
 
 COLLECTING = "collecting.safetensors"
 """The checkpoint of this phase; its state's epoch is the number of steps that are done."""

@@ -13,6 +13,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata import Split
+from nonesuch.smoothed.supply import Skip, Wait
 from nonesuch_trainer.bna import BNAConfig
 from nonesuch_trainer.datasets import (
     Augmented,
@@ -22,9 +23,7 @@ from nonesuch_trainer.datasets import (
     Quotas,
     Real,
     Recipe,
-    Skip,
     Teacher,
-    Wait,
 )
 
 __all__ = [

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import MAX_TICKET
+from nonesuch.smoothed.supply import Skip, Wait
 
 
 class Recipe(Frozen):
@@ -20,22 +21,6 @@ class Recipe(Frozen):
     from_epoch: int = Field(default=0, ge=0)
     """The first epoch, counted from 0, that learns from such images; before it the recipe's share is drawn at random,
     with those of its parameters that `random` has too."""
-
-
-class Wait(Frozen):
-    """Wait for every image that was ordered."""
-
-    kind: Literal["wait"] = "wait"
-    patience_s: float = Field(default=600.0, gt=0)
-    """The run ends with `TakeTimeout` when no batch at all comes for this long."""
-
-
-class Skip(Frozen):
-    """Go on with what has come, and report it: r is then smaller than asked for."""
-
-    kind: Literal["skip"]
-    patience_s: float = Field(default=5.0, ge=0)
-    """How long an epoch that is trained waits for its images."""
 
 
 class Teacher(Frozen):

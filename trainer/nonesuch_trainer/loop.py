@@ -25,6 +25,8 @@ from nonesuch.errors import InvalidValue
 from nonesuch.files import locked
 from nonesuch.link import Link
 from nonesuch.process import on_signal
+from nonesuch.seeds import numpy_rng, reproducible
+from nonesuch.stopping import Stopped, check
 from nonesuch_trainer.adapting import Adapter
 from nonesuch_trainer.augmenting import AugmentedSource
 from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
@@ -39,9 +41,7 @@ from nonesuch_trainer.progress import Reporter, reporting
 from nonesuch_trainer.quotas import ClassErrors
 from nonesuch_trainer.real import RealSource
 from nonesuch_trainer.results import Result, write_results
-from nonesuch_trainer.seeds import numpy_rng, reproducible
 from nonesuch_trainer.source import Source
-from nonesuch_trainer.stopping import Stopped, check
 
 __all__ = ["Result", "train"]
 

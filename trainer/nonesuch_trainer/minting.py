@@ -13,16 +13,16 @@ from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.ledger import Ledger, of_generators
 from nonesuch.link import Link
 from nonesuch.orders import wait_for_workers
+from nonesuch.patience import Patience, Say
+from nonesuch.smoothed.intake import Intake
+from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
+from nonesuch.smoothed.supply import OnProgress, Supply
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import Tally
 from nonesuch_trainer.config import Collected, Minted, TrainConfig, Wait
-from nonesuch_trainer.intake import Intake
 from nonesuch_trainer.ordering import Ordering
-from nonesuch_trainer.patience import Patience, Say
 from nonesuch_trainer.published import snapshot
-from nonesuch_trainer.resident import LabelledImages, ResidentDataset
-from nonesuch_trainer.source import Facts, First, Fresh, OnProgress, Smoothing
-from nonesuch_trainer.supply import Supply
+from nonesuch_trainer.source import Facts, First, Fresh, Smoothing
 from nonesuch_trainer.teacher import read_teacher
 
 

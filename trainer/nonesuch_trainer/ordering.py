@@ -20,9 +20,9 @@ from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
 from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
 from nonesuch.rings import RingSpec
 from nonesuch.schema import batch_bytes
+from nonesuch.seeds import key
 from nonesuch_trainer.config import Collected, Minted, Recipe, TrainConfig
 from nonesuch_trainer.quotas import quota
-from nonesuch_trainer.seeds import key
 
 
 class Ordering:

@@ -10,10 +10,11 @@ from nonesuch.errors import InvalidValue
 from nonesuch.labelled import read_labelled
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata import RealImages
+from nonesuch.seeds import numpy_rng
+from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
+from nonesuch.smoothed.supply import OnProgress
 from nonesuch_trainer.config import Real, TrainConfig
-from nonesuch_trainer.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
-from nonesuch_trainer.seeds import numpy_rng
-from nonesuch_trainer.source import Facts, First, OnProgress
+from nonesuch_trainer.source import Facts, First
 
 
 def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from torch import nn
 from nonesuch.classifiers.file import CLASSIFIER, write_classifier
 from nonesuch.files import write_atomically
 from nonesuch.ledger import Ledger
+from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import Tally
 from nonesuch_trainer.acceptance import save_acceptance
 from nonesuch_trainer.adapting import Adapted
@@ -20,7 +21,6 @@ from nonesuch_trainer.evaluate import Evaluation
 from nonesuch_trainer.events import EpochRecord
 from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.published import snapshot
-from nonesuch_trainer.resident import ResidentDataset
 from nonesuch_trainer.source import Facts
 
 ADAPTED = "adapted.safetensors"

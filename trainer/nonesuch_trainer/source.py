@@ -1,6 +1,6 @@
 """Where a run's images come from: the service (`minting`, `collecting`), a folder (`real`), or both (`augmenting`)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 from nonesuch.ledger import Ledger
+from nonesuch.smoothed.resident import LabelledImages, ResidentDataset, Victims
+from nonesuch.smoothed.supply import OnProgress
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_trainer.resident import LabelledImages, ResidentDataset, Victims
-
-OnProgress = Callable[[int, int], None]
-"""Told how many images have come, and of how many."""
 
 
 @dataclass(frozen=True)

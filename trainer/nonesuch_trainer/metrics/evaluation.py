@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from nonesuch.link import Link
 from nonesuch.realdata import RealImages
+from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.metrics.measures import Measures
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.yardstick import Learning, Twins, Yardstick
 from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.resident import LabelledImages
 from nonesuch_trainer.source import Facts
 
 Say = Callable[[str], None]

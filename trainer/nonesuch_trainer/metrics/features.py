@@ -22,9 +22,9 @@ from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata import RealImages
+from nonesuch.seeds import numpy_rng
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.real import balanced_rows
-from nonesuch_trainer.seeds import numpy_rng
 
 SHIPPED = Path(__file__).parent / "weights" / "fashion-mnist" / "features.safetensors"
 _SEED, _SEEN = 7, 27_500  # of the shipped network's config: they say which images it has learned from

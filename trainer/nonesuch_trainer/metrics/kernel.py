@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
+from nonesuch.seeds import numpy_rng
 from nonesuch_trainer.metrics.inputs import FloatArray, feature_pair
-from nonesuch_trainer.seeds import numpy_rng
 
 
 class Kernel(Frozen):

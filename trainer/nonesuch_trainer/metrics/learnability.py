@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nonesuch.seeds import reproducible
+from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
+from nonesuch.stopping import check
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.evaluate import Evaluation, Judge
 from nonesuch_trainer.learning import choose_device, learn, make_classifier
 from nonesuch_trainer.optim import make_optimiser
-from nonesuch_trainer.resident import LabelledImages, ResidentDataset
-from nonesuch_trainer.seeds import reproducible
-from nonesuch_trainer.stopping import check
 
 OnEpoch = Callable[[int], None]
 """Told how many epochs are done."""

@@ -20,13 +20,13 @@ from nonesuch.errors import GeneratorNotFound
 from nonesuch.files import write_atomically
 from nonesuch.link import Link
 from nonesuch.local import LocalService
+from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.metrics.evaluation import mint
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 from nonesuch_trainer.metrics.measures import over_classes
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
-from nonesuch_trainer.resident import LabelledImages
 from nonesuch_trainer.source import Facts
 
 CARD = "card.json"

@@ -9,8 +9,8 @@ import numpy as np
 
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
+from nonesuch.seeds import numpy_rng
 from nonesuch_trainer.metrics.inputs import FloatArray
-from nonesuch_trainer.seeds import numpy_rng
 
 _SUM_TOLERANCE = 1e-3
 """Of a row's sum from 1: more than float16 rounds in a softmax."""

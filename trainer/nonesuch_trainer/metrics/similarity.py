@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
+from nonesuch.seeds import numpy_rng
 from nonesuch_trainer.metrics.inputs import IntArray, check_images, check_labelled
-from nonesuch_trainer.seeds import numpy_rng
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, finest first (Wang et al. 2003); fewer scales use the first of these, scaled to sum to 1."""

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from nonesuch.labelled import read_labelled
 from nonesuch.realdata import RealImages, Split
+from nonesuch.seeds import numpy_rng
+from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.evaluate import Evaluation, Judge
 from nonesuch_trainer.learning import choose_device
 from nonesuch_trainer.metrics.features import ClassifierFeatures
@@ -19,8 +21,6 @@ from nonesuch_trainer.metrics.learnability import learn_and_judge
 from nonesuch_trainer.metrics.measures import Measures, measure
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.real import RealSource, balanced_rows
-from nonesuch_trainer.resident import LabelledImages
-from nonesuch_trainer.seeds import numpy_rng
 from nonesuch_trainer.source import Facts
 
 

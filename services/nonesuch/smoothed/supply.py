@@ -1,4 +1,4 @@
-"""The trainer's border with the service: one ring, the orders of one epoch at a time, the last snapshots, a teacher.
+"""A training loop's border with the service: one ring, the orders of one epoch at a time, snapshots, a teacher.
 
     collect   waits for: a batch, the end of an order ── unblocked by: a commit, the end, the late policy, a stop
     poll      waits for nothing (it is called between training steps)
@@ -16,26 +16,45 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from pydantic import Field
 
 from nonesuch.catalog import read_catalog
 from nonesuch.errors import TakeTimeout, Unreachable
 from nonesuch.link import Op
+from nonesuch.model import Frozen
 from nonesuch.orders import cancel, place
+from nonesuch.patience import PASSING, SAY_S, Patience
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take, touch_ring
+from nonesuch.smoothed.intake import Intake
 from nonesuch.snapshots import SnapshotHeader, publish
-from nonesuch_trainer.config import Skip, Wait
-from nonesuch_trainer.intake import Intake
-from nonesuch_trainer.patience import PASSING, SAY_S, Patience
-from nonesuch_trainer.source import OnProgress
-from nonesuch_trainer.stopping import check
+from nonesuch.stopping import check
 
 T = TypeVar("T")
+OnProgress = Callable[[int, int], None]
+"""Told how many images have come, and of how many."""
 
 SLICE_S = 0.5
 """How long a stop has to wait for a blocked take at most."""
 POLL_S = 0.05
 """Between two looks into the ring while an epoch trains."""
+
+
+class Wait(Frozen):
+    """Wait for every image that was ordered."""
+
+    kind: Literal["wait"] = "wait"
+    patience_s: float = Field(default=600.0, gt=0)
+    """It ends with `TakeTimeout` when no batch at all comes for this long."""
+
+
+class Skip(Frozen):
+    """Go on with what has come, and report it: r is then smaller than asked for."""
+
+    kind: Literal["skip"]
+    patience_s: float = Field(default=5.0, ge=0)
+    """How long an epoch that is trained waits for its images."""
 
 
 class Supply:
@@ -107,8 +126,8 @@ class Supply:
                 break
             if isinstance(late, Wait) and quiet >= late.patience_s:
                 raise TakeTimeout(
-                    f"no batch came for {quiet:.0f} s, {self._progress(intake)}: see what the workers say, or raise "
-                    "dataset.late.patience_s"
+                    f"no batch came for {quiet:.0f} s, {self._progress(intake)}: see what the workers say, or have "
+                    "more patience (dataset.late.patience_s, timeout_s)"
                 )
             if now >= next_line and quiet >= SAY_S:
                 self._patience.say(f"no batch came for {quiet:.0f} s, {self._progress(intake)}")

@@ -12,8 +12,8 @@ from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.orders import Order
 from nonesuch.rings import Delivery, OrderEnd
 from nonesuch.schema import images_of, labels_of, read_batch, soft_labels_of
+from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_trainer.resident import NO_SNAPSHOT, LabelledImages
 
 
 class Intake:
@@ -73,35 +73,31 @@ class Intake:
         seen = self.tickets.get(delivery.order)
         if seen is None or delivery.ticket in seen:
             return
-        order = next(o for o in self.orders if o.id == delivery.order)
-        batch = read_batch(delivery.payload)
-        images, labels = images_of(batch), labels_of(batch)  # (B, H, W, C), (B,)
-        indices = batch.column("index").to_numpy()  # (B,)
+        order = self._order(delivery.order)
         start = delivery.ticket * order.ticket_size
-        if (
-            images.shape[1:] != self._images.shape[1:]
-            or not np.isin(indices, np.arange(start, min(start + order.ticket_size, order.count))).all()
-            or not np.array_equal(labels, order.labels.of(indices))
-        ):
-            raise IntegrityError(
-                f"ticket {delivery.ticket} of order {order.id} does not hold what was ordered (images "
-                f"{self._images.shape[1:]}, indices from {start}, their labels): is its worker of another version?"
-            )
-        rows = self._offsets[order.id] + indices
-        self._images[rows], self._labels[rows], self._there[rows] = images, labels, True
-        self._snapshots[rows] = batch.column("snapshot").fill_null(NO_SNAPSHOT).to_numpy()
-        self._see_version(batch, order, delivery.ticket)
-        if self._soft is not None and len(rows):
-            self._soft[rows] = _soft_labels(batch, order, delivery.ticket, classes=self._soft.shape[1])
+        stop = min(start + order.ticket_size, order.count)
+        self._put(order, read_batch(delivery.payload), start, stop, f"ticket {delivery.ticket}")
         seen.add(delivery.ticket)
-        self.received += len(indices)
-        self.last_at = time.monotonic()
+
+    def add_rows(self, order_id: str, batch: pa.RecordBatch) -> None:
+        """Take in rows of an order in whatever portions they come; again, if they came before.
+
+        Raises `IntegrityError` when they are not what was ordered.
+        """
+        order = self._order(order_id)
+        self._put(order, batch, 0, order.count, "a part")
+
+    def complete(self, order_id: str) -> None:
+        """Take note that every row of an order came that there is."""
+        order = self._order(order_id)
+        self.tickets[order_id].update(range(order.tickets))
+        self._ended.add(order_id)
 
     def end(self, end: OrderEnd) -> None:
         """Take note of an order's end. Raises `OrderFailed` unless every ticket came, or it was withdrawn."""
         if end.order not in self.tickets:
             return
-        order = next(o for o in self.orders if o.id == end.order)
+        order = self._order(end.order)
         came = len(self.tickets[order.id])
         complete = end.state == "done" and came == order.tickets
         if not complete and not (end.state == "cancelled" and self._withdrawn):
@@ -138,21 +134,46 @@ class Intake:
             soft=None if self._soft is None else self._soft[there],
         )
 
-    def _see_version(self, batch: pa.RecordBatch, order: Order, ticket: int) -> None:
+    def _order(self, order_id: str) -> Order:
+        return next(order for order in self.orders if order.id == order_id)
+
+    def _put(self, order: Order, batch: pa.RecordBatch, start: int, stop: int, what: str) -> None:
+        """Rows whose indices are in [start, stop). Raises `IntegrityError`."""
+        images, labels = images_of(batch), labels_of(batch)  # (B, H, W, C), (B,)
+        indices = batch.column("index").to_numpy()  # (B,)
+        if (
+            images.shape[1:] != self._images.shape[1:]
+            or not ((start <= indices) & (indices < stop)).all()
+            or not np.array_equal(labels, order.labels.of(indices))
+        ):
+            raise IntegrityError(
+                f"{what} of order {order.id} does not hold what was ordered (images {self._images.shape[1:]}, indices "
+                f"from {start}, their labels): is its worker of another version?"
+            )
+        self._see_version(batch, order, what)
+        rows = self._offsets[order.id] + indices
+        self.received += int((~self._there[rows]).sum())
+        self._images[rows], self._labels[rows], self._there[rows] = images, labels, True
+        self._snapshots[rows] = batch.column("snapshot").fill_null(NO_SNAPSHOT).to_numpy()
+        if self._soft is not None and len(rows):
+            self._soft[rows] = _soft_labels(batch, order, what, classes=self._soft.shape[1])
+        self.last_at = time.monotonic()
+
+    def _see_version(self, batch: pa.RecordBatch, order: Order, what: str) -> None:
         used = [v for v in batch.column("snapshot").unique().to_pylist() if v is not None]
         ordered = order.snapshot.version if order.snapshot else None
         if any(v != ordered for v in used):
-            raise IntegrityError(f"ticket {ticket} of order {order.id} is aimed at snapshots {used}, not {ordered}")
+            raise IntegrityError(f"{what} of order {order.id} is aimed at snapshots {used}, not {ordered}")
         oldest = min(used, default=self._version)
         self.oldest_version = oldest if self.oldest_version is None else min(oldest, self.oldest_version)
 
 
-def _soft_labels(batch: pa.RecordBatch, order: Order, ticket: int, classes: int) -> NDArray[np.float16]:
+def _soft_labels(batch: pa.RecordBatch, order: Order, what: str, classes: int) -> NDArray[np.float16]:
     """(B, K) of a batch with rows. Raises `IntegrityError`."""
     given = soft_labels_of(batch)
     if given is None or given.shape[1] != classes:
         raise IntegrityError(
-            f"ticket {ticket} of order {order.id} should carry a teacher's probabilities of {classes} classes and has "
+            f"{what} of order {order.id} should carry a teacher's probabilities of {classes} classes and has "
             f"{'none' if given is None else given.shape[1]}: is its worker of another version?"
         )
     return given

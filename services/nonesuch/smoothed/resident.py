@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
-from nonesuch_trainer.seeds import torch_rng
+from nonesuch.seeds import torch_rng
 
 Victims = Literal["random", "oldest"]
 

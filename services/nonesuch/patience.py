@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from nonesuch.errors import Busy, GeneratorNotFound, NonesuchError, NoWorkers, RingClosed, Unreachable
 from nonesuch.link import Link, Op
-from nonesuch_trainer.stopping import pause
+from nonesuch.stopping import pause
 
 T = TypeVar("T")
 Say = Callable[[str], None]
