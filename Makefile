@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+# How many processes run tests at a time.
+TESTERS ?= 3
 
 .PHONY: setup demo test test-slow test-gpu test-compose check fix bench clean
 .DEFAULT_GOAL := help
@@ -17,8 +19,10 @@ $(READY): pyproject.toml constraints.txt deploy/setup.sh
 demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes on 2 cores)
 	$(BIN)/nonesuch demo
 
+# Several at a time: half of the time is waiting for processes to start. A file's tests stay together, as they share
+# what is slow to start.
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
-	$(BIN)/pytest -m "not gpu and not compose and not slow"
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not gpu and not compose and not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/pytest -m slow
