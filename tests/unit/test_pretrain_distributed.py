@@ -30,7 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     env = {name: value for name, value in os.environ.items() if name not in CPU_SETTINGS}
     env |= {"PYTHONPATH": str(Path(tiny_gan.__file__).parent), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    env |= {"PYTHONFAULTHANDLER": "1"}  # says where a rank was that is aborted
     done = subprocess.run((*torchrun, str(script), str(folder)), env=env, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     return folder

@@ -11,6 +11,7 @@ The loops, one for each rank, in step: each waits for the others in `World.avera
 `World.agree` (once), for as long as rank 0 needs to write.
 """
 
+import importlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,9 @@ def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[World]:
     if size == 1 or dist.is_initialized():
         yield World(place, rank, size)
         return
+    # The first optimiser imports it. What it captures of a group that is joined already keeps the group's threads after
+    # `destroy_process_group`, and at its end Python aborts a process that has such threads.
+    importlib.import_module("torch._dynamo")
     log = logging.getLogger(__package__)
     level = log.level
     on_gpu = place.type == "cuda"
