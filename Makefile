@@ -22,7 +22,7 @@ demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes o
 # Several at a time: half of the time is waiting for processes to start. A file's tests stay together, as they share
 # what is slow to start.
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile -m "not gpu and not compose and not slow"
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not compose and not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -38,7 +38,7 @@ CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
     ":glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1",
 }
-"""Of every process that does tensor work on a CPU."""
+"""Of every process that does tensor work on a CPU, and of the gateway, whose batches are large blocks as well."""
 RAY_SETTINGS = {**CPU_SETTINGS, "GOMP_SPINCOUNT": "1000"}
 """Of Ray's among them."""
 THREADS = "OMP_NUM_THREADS"

@@ -208,18 +208,18 @@ def invoke(bare: pytest.MonkeyPatch, tmp_path: Path):
     [
         "adapt file images --out new", "calibrate --generator g --classifier c --teacher t",
         "condition base classifier --name n --out o", "demo", "evaluate --generator g", "generators add folder",
-        "generators verify nobody", "pretrain", "train config.toml", "worker",
+        "generators verify nobody", "pretrain", "train config.toml", "worker", "gateway --redis nowhere",
     ],
 )  # fmt: skip
-def test_every_command_that_does_tensor_work_sees_to_its_settings_first(invoke, command: str) -> None:
+def test_every_command_that_moves_large_blocks_sees_to_its_settings_first(invoke, command: str) -> None:
     assert isinstance(invoke(*command.split()), _StartedAgain)
 
 
 @linux
 @pytest.mark.parametrize(
     "command",
-    ["acceptance counts.json out.png", "classifier show file", "doctor", "gateway --redis nowhere", "generators list",
-     "order 1 --out images.png"],
+    ["acceptance counts.json out.png", "classifier show file", "doctor", "generators list",
+     "order 1 --out images.png", "token list"],
 )  # fmt: skip
 def test_the_others_do_not(invoke, command: str) -> None:
     assert not isinstance(invoke(*command.split()), _StartedAgain)
