@@ -56,8 +56,8 @@ class Once:
         before, _, outcome = found.decode().partition(" ")
         if before != self._digest(body):
             raise InvalidValue(
-                f"this {FIELD} was sent with another request within the last {KEPT_S // 60} minutes: send every request "
-                "with a key of its own",
+                f"this {FIELD} was sent with another request within the last {KEPT_S // 60} minutes: give every "
+                "request a key of its own",
                 field=FIELD,
             )
         return outcome
