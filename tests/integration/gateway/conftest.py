@@ -3,6 +3,7 @@
 gateway        one for the session, with the default settings
 make_gateway   another one, with settings of the test's own
 workers        starts hand-written workers; they end with the test
+gate           holds them up
 http           a client of `gateway`
 """
 
@@ -136,6 +137,27 @@ def workers(redis_url: str) -> Iterator[StartWorkers]:
     yield start
     for worker in started:
         worker.stop()
+
+
+class Gate:
+    """A hook of workers that wait until it is opened, 20 s at most."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def __call__(self, ticket: Ticket) -> None:
+        self._open.wait(20)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Workers that wait for it: `workers(hook=gate)`; `gate.open()` lets them go on."""
+    made = Gate()
+    yield made
+    made.open()
 
 
 @pytest.fixture

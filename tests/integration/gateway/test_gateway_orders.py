@@ -1,7 +1,6 @@
 """/v1/orders: placed with one gateway, watched and fetched at another, and nothing is left of them afterwards."""
 
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,25 +37,6 @@ def problem(response: httpx.Response, status: int, kind: str) -> str:
 
 def rows(content: bytes) -> pa.Table:
     return pa.ipc.open_stream(content).read_all()
-
-
-@pytest.fixture
-def gate():
-    """Workers that wait for it: `workers(hook=gate)`; `gate.open()` lets them go on."""
-
-    class Gate:
-        def __init__(self) -> None:
-            self._open = threading.Event()
-
-        def open(self) -> None:
-            self._open.set()
-
-        def __call__(self, ticket: object) -> None:
-            self._open.wait(20)
-
-    made = Gate()
-    yield made
-    made.open()
 
 
 def test_an_order_is_made_in_the_background_and_fetched_from_another_gateway(

@@ -50,25 +50,6 @@ def drains(url: str) -> bool:
     return "stopping" in httpx.get(f"{url}/readyz").text
 
 
-@pytest.fixture
-def gate():
-    """Workers that wait for it: `workers(hook=gate)`; `gate.open()` lets them go on."""
-
-    class Gate:
-        def __init__(self) -> None:
-            self._open = threading.Event()
-
-        def open(self) -> None:
-            self._open.set()
-
-        def __call__(self, ticket: object) -> None:
-            self._open.wait(20)
-
-    made = Gate()
-    yield made
-    made.open()
-
-
 def test_a_stream_goes_on_to_its_end_and_new_requests_are_sent_away(http, redis_url, workers, until, traces):
     began = threading.Event()
 
