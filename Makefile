@@ -19,10 +19,9 @@ $(READY): pyproject.toml constraints.txt deploy/setup.sh
 demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes on 2 cores)
 	$(BIN)/nonesuch demo
 
-# Several at a time: half of the time is waiting for processes to start. A file's tests stay together, as they share
-# what is slow to start.
+# Several at a time (tests/conftest.py says which): half of the time is waiting for processes to start.
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not compose and not slow"
+	$(BIN)/pytest -n $(TESTERS) --dist loadgroup --no-loadscope-reorder -m "not gpu and not compose and not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -10,6 +10,18 @@ from nonesuch.link import Call, Link
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.process import STARTED_AGAIN
 
+SERVICES = 2
+"""How many of the tests in e2e run at a time: each starts all of the service, and Ray takes every core meanwhile."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes run tests, those of a file stay together, as they share what is slow to start."""
+    services = sorted({item.path for item in items if item.path.parent.name == "e2e"})
+    for item in items:
+        together = f"service {services.index(item.path) % SERVICES}" if item.path in services else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(together))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _this_process_stays() -> Iterator[None]:
