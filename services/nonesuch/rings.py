@@ -104,7 +104,11 @@ def touch_ring(keys: Keys, spec: RingSpec) -> Op[None]:
     """Show that the consumer is alive. Raises `RingClosed` when it is too late."""
     touched: int = yield script("touch_ring", keys, spec.name, int(spec.ttl_s * 1000))
     if not touched:
-        raise RingClosed(f"ring {spec.name!r} is gone: it expired, or Redis was restarted")
+        raise _gone(spec.name)
+
+
+def _gone(name: str) -> RingClosed:
+    return RingClosed(f"ring {name!r} is gone: it expired, or Redis was restarted")
 
 
 def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
@@ -117,25 +121,21 @@ def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
     )
 
 
-def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0, touch: bool = True) -> Op[Delivery | OrderEnd]:
+def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery | OrderEnd]:
     """Take the oldest unread entry. Blocks up to `timeout_s`; release the entry when done with it.
 
-    It shows that the consumer is alive; `touch=False` is for one that does so by itself, and saves a round trip.
-    Raises `TakeTimeout`, and `RingClosed` when the ring is gone.
+    It shows that the consumer is alive. Raises `TakeTimeout`, and `RingClosed` when the ring is gone.
     """
     end = time.monotonic() + timeout_s
     while True:
-        if touch:
-            yield from touch_ring(keys, spec)
+        entry: bytes | None = yield script("take", keys, spec.name, int(spec.ttl_s * 1000))
+        if entry == b"gone":
+            raise _gone(spec.name)
         wait = min(SLICE_S, end - time.monotonic())
-        if wait <= 0.001:
-            move = Call("LMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT")
-        else:
-            move = Call("BLMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT", f"{wait:.3f}")
-        entry: bytes | None = yield move
+        if entry is None and wait > 0.001:
+            entry = yield Call("BLMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT", f"{wait:.3f}")
         if entry is not None:
             break
-        touch = True  # nothing came: is the ring there?
         if time.monotonic() >= end:
             raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
     if how := end_in(entry):

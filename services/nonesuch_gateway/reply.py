@@ -68,7 +68,7 @@ class Reply:
         while True:
             left = max(0.0, order.deadline - time.time())
             try:
-                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S), touch=False))
+                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S)))
             except TakeTimeout:
                 if left <= PATIENCE_S:
                     raise TakeTimeout(

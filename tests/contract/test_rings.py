@@ -8,7 +8,7 @@ from fakes import order, payload, ring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nonesuch.errors import InvalidValue, RingClosed, TakeTimeout
+from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
 from nonesuch.link import Call, Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
@@ -134,6 +134,33 @@ def test_a_full_ring_holds_what_it_was_opened_for_and_no_more(service: Link) -> 
     stats = service.run(ring_stats(service.keys, "ring"))
     assert (stats.free, stats.unread) == (0, 8)
     assert memory(service) - before < spec.bytes + 200_000
+
+
+def test_a_redis_that_is_full_is_emptied_by_its_consumers(service: Link) -> None:
+    """New batches are refused; what is there is taken, released and closed, and new work is claimed."""
+    spec = ring(slots=4)
+    service.run(open_ring(service.keys, spec))
+    service.run(place(service.keys, order("o")))
+    assert mint_one(service) and mint_one(service)
+
+    def limit(size: str):
+        yield Call("CONFIG", "SET", "maxmemory", size)
+
+    service.run(limit("1mb"))
+    try:
+        ticket = service.run(claim(service.keys, ["fake"]))
+        assert ticket is not None
+        with pytest.raises(Busy, match="maxmemory"):
+            service.run(commit(service.keys, ticket, payload(ticket), len(ticket.indices)))
+        for _ in range(2):
+            taken = service.run(take(service.keys, spec))
+            assert isinstance(taken, Delivery)
+            service.run(release(service.keys, spec, taken))
+        with pytest.raises(Busy, match="maxmemory"):
+            service.run(take(service.keys, spec, timeout_s=1))
+        assert service.run(close_ring(service.keys, "ring"))
+    finally:
+        service.run(limit("512mb"))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,6 +5,11 @@
 -- is claimable only while a free slot is not reserved, which is why a commit never has to wait.
 
 local NS = KEYS[1]
+
+-- Redis at its maxmemory refuses a script's first write if it could take memory, but none after one that could not. What
+-- takes memory are payloads, which are SET and refused; scripts move them and free them, and must go on.
+redis.call('DEL', NS .. ':nothing')
+
 local MAX_ATTEMPTS = 5
 local MAX_BELL = 64
 local PRIORITIES = {'interactive', 'bulk'}
