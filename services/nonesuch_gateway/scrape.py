@@ -45,7 +45,7 @@ async def _stats(link: AsyncLink) -> Stats | None:
         async with asyncio.timeout(TIMEOUT_S):
             return await link.run(read_stats(link.keys))
     except (NonesuchError, TimeoutError) as error:
-        log.warning("metrics without those of Redis: %s", error or f"no answer within {TIMEOUT_S:g} s")
+        log.warning("metrics without those of Redis: %s", str(error) or f"no answer within {TIMEOUT_S:g} s")
         return None
 
 
