@@ -15,6 +15,7 @@ import sys
 from functools import cache
 from typing import Any
 
+import numpy as np
 import redis
 import redis.asyncio
 import uvicorn
@@ -24,7 +25,7 @@ from PIL import Image
 from starlette.types import Receive, Scope, Send
 from stub_worker import SHAPES, pictures
 
-PIECE = bytes(2**20)
+PIECE_BYTES = 2**20
 KEY, VALUE = "relayed", bytes(3 * 2**20)
 """What is relayed: as large as a ticket's batch."""
 
@@ -47,13 +48,18 @@ def _png(image: NDArray[Any]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+@cache
+def at_hand(size: int) -> memoryview:
+    """So many bytes, as an answer is: no part of it is there twice, so none is in a cache already."""
+    return memoryview(np.random.default_rng(0).bytes(size))
+
+
 async def bare(scope: Scope, send: Send) -> None:
     """As many bytes as the query string says."""
-    left = int(scope["query_string"])
+    body = at_hand(int(scope["query_string"]))
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    while left > 0:
-        await send({"type": "http.response.body", "body": PIECE[:left], "more_body": True})
-        left -= len(PIECE)
+    for start in range(0, len(body), PIECE_BYTES):
+        await send({"type": "http.response.body", "body": body[start : start + PIECE_BYTES], "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
