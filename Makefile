@@ -21,7 +21,7 @@ demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes o
 
 # Several at a time (tests/conftest.py says which): half of the time is waiting for processes to start.
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
-	$(BIN)/pytest -n $(TESTERS) --dist loadgroup --no-loadscope-reorder -m "not gpu and not compose and not slow"
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not compose and not slow"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/pytest -m slow

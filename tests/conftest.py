@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,17 +11,22 @@ from nonesuch.link import Call, Link
 from nonesuch.private_redis import PrivateRedis
 from nonesuch.process import STARTED_AGAIN
 
-SERVICES = 2
-"""How many of the tests in e2e run at a time: each starts all of the service, and Ray takes every core meanwhile."""
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes run tests, those of a file stay together, as they share what is slow to start."""
-    services = sorted({item.path for item in items if item.path.parent.name == "e2e"})
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes run tests, spread the files of e2e: each starts all of the service, and while Ray starts it
+    takes every core. A file's tests stay together.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    files: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        together = f"service {services.index(item.path) % SERVICES}" if item.path in services else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
+        files.setdefault(item.path, []).append(item)
+    services = [file for file in files if file.parent.name == "e2e"]
+    others = [file for file in files if file not in services]
+    between = len(others) // max(1, len(services) - 1)
+    for number, service in enumerate(services):
+        others.insert(number * (between + 1), service)
+    items[:] = [item for file in others for item in files[file]]
 
 
 @pytest.fixture(scope="session", autouse=True)
