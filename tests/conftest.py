@@ -13,8 +13,8 @@ from nonesuch.process import STARTED_AGAIN
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes run tests, spread the files of e2e: each starts all of the service, and while Ray starts it
-    takes every core. A file's tests stay together.
+    """Where several processes run tests, spread the files of e2e: each starts all of the service, and Ray, while it
+    starts, takes every core. A file's tests stay together.
     """
     if not hasattr(config, "workerinput"):
         return
