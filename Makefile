@@ -5,7 +5,7 @@ READY := .venv/.ready
 # How many processes run tests at a time.
 TESTERS ?= 3
 
-.PHONY: setup demo test test-slow test-gpu test-compose check fix bench clean
+.PHONY: setup demo test test-slow test-gpu test-compose sbom check fix bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +31,11 @@ test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
 
 test-compose: $(READY)  ## the tests that need a Docker engine
 	$(BIN)/pytest -m compose tests/compose
+
+sbom:  ## what is in the images: CycloneDX, and Debian's packages, in dist/sbom
+	docker compose --profile sbom build sbom
+	mkdir -p dist/sbom
+	docker compose run --rm -T sbom | tar -C dist/sbom -xf -
 
 check: $(READY)  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .

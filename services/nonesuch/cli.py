@@ -29,7 +29,9 @@ ORDER = (
     "acceptance",
     "doctor",
     "worker",
+    "node",
     "gateway",
+    "init",
     "token",
     "pretrain",
 )

@@ -1,14 +1,16 @@
-"""Settings that every process shares: where Redis is and how long to wait for it.
+"""Settings that every process shares: where Redis is, who we are to it, and how long to wait for it.
 
-Environment variables: `NONESUCH_REDIS_URL`, `NONESUCH_NAMESPACE`, `NONESUCH_REDIS_TIMEOUT_S`.
+Environment variables: `NONESUCH_REDIS_URL`, `NONESUCH_REDIS_USERNAME`, `NONESUCH_REDIS_PASSWORD_FILE`,
+`NONESUCH_REDIS_CA_FILE`, `NONESUCH_NAMESPACE`, `NONESUCH_REDIS_TIMEOUT_S`.
 """
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
@@ -28,6 +30,12 @@ class RedisSettings(Frozen):
     """Where Redis is. `url` is redis://, rediss:// (TLS) or unix://."""
 
     url: str = DEFAULT_REDIS_URL
+    username: str | None = None
+    """Of the password in `password_file`; a password in the URL has its user there too. Unset, `default`."""
+    password_file: Path | None = None
+    """Holds the password, and is read at every connect. A URL with a password in it shows up in lists of processes."""
+    ca_file: Path | None = None
+    """Of rediss:// only: the certificates (PEM) of who signed Redis'. Unset, those that the system trusts."""
     namespace: str = "nonesuch"
     timeout_s: float = Field(default=15.0, gt=0)
     """Of one reply; longer than any slice of a blocking call (`rings.SLICE_S`)."""
@@ -39,6 +47,33 @@ class RedisSettings(Frozen):
         if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return url
+
+    @model_validator(mode="after")
+    def _one_password_and_one_kind_of_wire(self) -> Self:
+        if self.password_file is not None and "@" in urlsplit(self.url).netloc:
+            raise ValueError("there is a user or a password in the URL and a password_file: keep one of them")
+        if self.username is not None and self.password_file is None:
+            raise ValueError(f"the user {self.username!r} has no password_file: name one")
+        if self.ca_file is not None and not self.url.startswith("rediss:"):
+            raise ValueError("ca_file is for TLS: let the URL start with rediss://")
+        return self
+
+    def password(self) -> str | None:
+        """What `password_file` holds now; None without one. Raises `InvalidValue` when it cannot be read."""
+        if self.password_file is None:
+            return None
+        try:
+            password = self.password_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise InvalidValue(
+                f"the password of Redis cannot be read from {self.password_file}: {reason}. Make it with "
+                "`nonesuch init`, or set NONESUCH_REDIS_PASSWORD_FILE",
+                field="password_file",
+            ) from None
+        if not password:
+            raise InvalidValue(f"the password file {self.password_file} is empty", field="password_file")
+        return password
 
     @property
     def safe_url(self) -> str:
@@ -53,6 +88,9 @@ class RedisSettings(Frozen):
         """Read the environment. Raises `InvalidValue` that names the variable."""
         names = {
             "url": "NONESUCH_REDIS_URL",
+            "username": "NONESUCH_REDIS_USERNAME",
+            "password_file": "NONESUCH_REDIS_PASSWORD_FILE",
+            "ca_file": "NONESUCH_REDIS_CA_FILE",
             "namespace": "NONESUCH_NAMESPACE",
             "timeout_s": "NONESUCH_REDIS_TIMEOUT_S",
         }

@@ -21,13 +21,14 @@ from typing import Any, Self, TypeVar
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from nonesuch.config import RedisSettings
-from nonesuch.errors import Busy, NonesuchError, Unreachable
+from nonesuch.errors import Busy, NonesuchError, ServiceError, Unreachable
 from nonesuch.keys import Keys
 
 T = TypeVar("T")
@@ -81,17 +82,43 @@ def _translate(error: Exception, settings: RedisSettings) -> NonesuchError:
     if isinstance(error, OutOfMemoryError):
         return Busy("Redis has no memory left (maxmemory): use smaller rings, or give it more")
     why = str(error).rstrip(".")
+    if isinstance(error, NoPermissionError):
+        return ServiceError(
+            f"Redis at {settings.safe_url} does not let us do this: {why}. If its users come from `nonesuch init`, "
+            "run that again and restart Redis"
+        )
+    if isinstance(error, AuthenticationError):
+        return Unreachable(
+            f"Redis at {settings.safe_url} does not let us in: {why}. Give user and password with "
+            "NONESUCH_REDIS_USERNAME and NONESUCH_REDIS_PASSWORD_FILE"
+        )
     return Unreachable(
         f"no answer from Redis at {settings.safe_url}: {why}. Is it running? Set NONESUCH_REDIS_URL, "
         "or start everything on this machine with `nonesuch up`"
     )
 
 
-_TROUBLE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, OSError)
+_TROUBLE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, NoPermissionError, OSError)
+
+
+class _Credentials(CredentialProvider):
+    """Reads the password at every connect, so that one that was changed needs no restart."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._settings.password() or ""
+        return (password,) if self._settings.username is None else (self._settings.username, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:
     tcp_only = {} if settings.url.startswith("unix:") else {"socket_keepalive": True}
+    password = {} if settings.password_file is None else {"credential_provider": _Credentials(settings)}
+    authority = {} if settings.ca_file is None else {"ssl_ca_certs": str(settings.ca_file)}
     return {
         "socket_timeout": settings.timeout_s,
         "socket_connect_timeout": settings.connect_timeout_s,
@@ -99,6 +126,8 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_read_size": READ_BYTES,
         "max_connections": MAX_CONNECTIONS,
         **tcp_only,
+        **password,
+        **authority,
     }
 
 

@@ -16,6 +16,8 @@ def gateway(
     allow_anonymous: Annotated[
         bool, typer.Option("--allow-anonymous", help="Let other machines in without tokens, if there are none.")
     ] = False,
+    tls_certificate: Annotated[str | None, typer.Option(help="File of its certificate (PEM), for HTTPS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="File of the certificate's private key (PEM).")] = None,
     log_format: Annotated[
         str | None, typer.Option(metavar="text|json", help="Of the log; text on a terminal, json elsewhere.")
     ] = None,
@@ -32,6 +34,8 @@ def gateway(
         "NONESUCH_REDIS_URL": redis,
         "NONESUCH_GATEWAY_TOKENS": tokens,
         "NONESUCH_GATEWAY_ALLOW_ANONYMOUS": "1" if allow_anonymous else None,
+        "NONESUCH_GATEWAY_TLS_CERTIFICATE": tls_certificate,
+        "NONESUCH_GATEWAY_TLS_KEY": tls_key,
         "NONESUCH_GATEWAY_LOG_FORMAT": log_format,
     }
     given = {name: str(value) for name, value in options.items() if value is not None}
@@ -39,7 +43,8 @@ def gateway(
     configure(settings.log_format)
     with listen(settings) as listener:
         server = make_server(settings)
-        typer.echo(f"gateway: {url_of(listener)} (Redis {settings.redis.safe_url}; Ctrl-C stops)")
+        url = url_of(listener, tls=settings.tls_key is not None)
+        typer.echo(f"gateway: {url} (Redis {settings.redis.safe_url}; Ctrl-C stops)")
         try:
             server.run(sockets=[listener])
         except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import math
 import socket
+import ssl
 import time
 
 import uvicorn
@@ -74,16 +75,19 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0)
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """The URL of a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def make_server(settings: GatewaySettings) -> uvicorn.Server:
     """A server for `server.run(sockets=[listen(settings)])`, which blocks until SIGINT, SIGTERM or
-    `server.should_exit`; open requests then have `shutdown_s` seconds to end.
+    `server.should_exit`; open requests then have `shutdown_s` seconds to end. Raises `InvalidValue` for a certificate
+    or a key that cannot be used.
     """
+    _check_certificate(settings)
     gate = Gate()
     config = uvicorn.Config(
         create_app(settings, gate),
@@ -94,5 +98,23 @@ def make_server(settings: GatewaySettings) -> uvicorn.Server:
         lifespan="on",
         http=BoundedHeads,
         ws="none",
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
     return _Server(config, gate, settings)
+
+
+def _check_certificate(settings: GatewaySettings) -> None:
+    """Find now what uvicorn would stumble over when it has begun to serve."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=lambda: "")  # it would ask for one
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InvalidValue(
+            f"no TLS with the certificate {settings.tls_certificate} and the key {settings.tls_key}: {reason}. Both "
+            "must be PEM files that this user can read, belong together, and the key have no passphrase",
+            field="tls_certificate",
+        ) from None

@@ -25,6 +25,10 @@ class GatewaySettings(Frozen):
     port: int = Field(default=8000, ge=0, le=65_535)
     """0 stands for any free port."""
     redis: RedisSettings = RedisSettings()
+    tls_certificate: Path | None = None
+    """PEM: the gateway's certificate, and those that stand between it and the root. With it, HTTPS and nothing else."""
+    tls_key: Path | None = None
+    """PEM: its private key, without a passphrase."""
     tokens: Path | None = None
     """The file that `nonesuch token` writes. Without one nobody is asked for a token."""
     allow_anonymous: bool = False
@@ -79,6 +83,13 @@ class GatewaySettings(Frozen):
 
     log_format: LogFormat | None = None
     """text or json; unset, text on a terminal and else json."""
+
+    @model_validator(mode="after")
+    def _a_certificate_has_a_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ValueError(f"TLS takes a certificate and its key: {missing} is missing")
+        return self
 
     @model_validator(mode="after")
     def _times_agree(self) -> Self:

@@ -17,6 +17,8 @@ from nonesuch.errors import InvalidValue
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
+GRACE_S = 10.0
+"""For the tickets in hand of workers that are to stop."""
 MAX_BACKOFF_S = 30.0
 
 
@@ -44,7 +46,7 @@ class Host(Protocol):
     """Where workers run. A worker is an opaque handle."""
 
     def nodes(self) -> list[Node]:
-        """The machines that are alive now."""
+        """The machines that are alive now and take work."""
         ...
 
     def start(self, seat: Seat) -> Hashable:
@@ -62,6 +64,7 @@ class Host(Protocol):
 
 def seats(nodes: Iterable[Node], workers: int, threads: int | None = None) -> set[Seat]:
     """The seats of a cluster: one for each GPU; on a node without any, `workers`. Those of a node share its cores.
+    A node with neither cores nor GPUs, as a Ray head is often started, has none.
 
     Args:
         threads: CPU threads of each instead of its share.
@@ -70,6 +73,8 @@ def seats(nodes: Iterable[Node], workers: int, threads: int | None = None) -> se
         raise InvalidValue(f"{workers} workers make nothing: give at least 1")
     wanted = set()
     for node in nodes:
+        if not (node.cpus or node.gpus):
+            continue
         places = node.gpus or workers
         share = threads or max(1, node.cpus // places)
         wanted |= {Seat(node.id, i, node.gpus > 0, share) for i in range(places)}
@@ -105,7 +110,7 @@ class Fleet:
                 self.reconcile(time.monotonic())
                 self._stop.wait(self.interval_s)
         finally:
-            self.host.stop([taken.worker for taken in self._taken.values()], grace_s=10.0)
+            self.host.stop([taken.worker for taken in self._taken.values()], grace_s=GRACE_S)
             self._taken.clear()
 
     def stop(self) -> None:
@@ -113,12 +118,15 @@ class Fleet:
         self._stop.set()
 
     def reconcile(self, now: float) -> None:
-        """One step: forget workers that ended or whose node left, start those that are missing."""
+        """One step: forget workers that ended or whose node leaves, start those that are missing. Blocks while workers
+        on a node that leaves finish their tickets, `GRACE_S` at most.
+        """
         wanted = seats(self.host.nodes(), self.workers, self.threads)
-        for seat in sorted(self._taken.keys() - wanted):
-            log.warning("node %s left; its worker %d is gone", seat.node, seat.number)
-            self.host.stop([self._taken.pop(seat).worker], grace_s=0.0)
-            self._deaths.pop(seat, None)
+        if left := sorted(self._taken.keys() - wanted):
+            for seat in left:
+                log.warning("node %s leaves, and with it worker %d", seat.node, seat.number)
+                self._deaths.pop(seat, None)
+            self.host.stop([self._taken.pop(seat).worker for seat in left], grace_s=GRACE_S)
         for seat, taken in list(self._taken.items()):
             if (reason := self.host.failure(taken.worker)) is not None:
                 self._bury(seat, taken, reason, now)

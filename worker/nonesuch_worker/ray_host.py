@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 import ray
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -12,12 +13,12 @@ from nonesuch.cores import available_cores
 from nonesuch.process import ray_environment
 from nonesuch_worker.actor import WorkerActor
 from nonesuch_worker.fleet import Node, Seat
-from nonesuch_worker.settings import WorkerSettings
+from nonesuch_worker.settings import OBJECT_STORE_BYTES, WorkerSettings
 
 log = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Ray's minimum is enough: images go through Redis."""
+GCS_S = 10.0
+"""How long Ray's head may take to answer."""
 
 
 class RayHost:
@@ -33,13 +34,16 @@ class RayHost:
                 "object_store_memory": OBJECT_STORE_BYTES,
             }
         ray.init(namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **options)
+        # A node that gets SIGTERM waits until it has no actors. Which nodes do so, Ray says nowhere else.
+        self._gcs = GcsClient(address=ray.get_runtime_context().gcs_address)
 
     def nodes(self) -> list[Node]:
         list_nodes: Any = ray.nodes
+        leaving = self._gcs.get_draining_nodes(timeout=GCS_S)
         return [
             Node(n["NodeID"], int(n["Resources"].get("CPU", 0)), int(n["Resources"].get("GPU", 0)))
             for n in list_nodes()
-            if n["Alive"]
+            if n["Alive"] and n["NodeID"] not in leaving
         ]
 
     def start(self, seat: Seat) -> Hashable:

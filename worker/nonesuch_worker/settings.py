@@ -12,6 +12,9 @@ from pydantic import Field
 from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen
 
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Of each of Ray's nodes. Its minimum is enough: images go through Redis."""
+
 
 class WorkerSettings(Frozen):
     """The settings of every worker of a fleet."""

@@ -7,6 +7,7 @@ gate           holds them up
 http           a client of `gateway`
 """
 
+import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +120,13 @@ class FakeWorker:
             self.committed.append(ticket.number)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> None:
+    """httpx gives up after 5 s by default; a machine that runs several tests at a time may take longer."""
+    default: httpx.Timeout = inspect.signature(httpx.get).parameters["timeout"].default
+    default.connect = default.read = default.write = default.pool = 30.0
+
+
 StartWorkers = Callable[..., list[FakeWorker]]
 
 
@@ -198,7 +206,7 @@ def run_gateway(redis_url: str, **given: object) -> RunningGateway:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway")
     thread.start()
     until(lambda: server.started)
-    return RunningGateway(server, thread, url_of(listener))
+    return RunningGateway(server, thread, url_of(listener, tls=settings.tls_key is not None))
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
