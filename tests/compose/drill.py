@@ -111,7 +111,7 @@ class Orderer(Background):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._client = nonesuch.Client(url, retries=60)
+        self._client = nonesuch.Client(url, retries=60, sleep=self._stopping.wait)
         self._expected = {seed: self._digest(seed) for seed in (11, 12)}
         self._seeds = self._alternating()
         self.done: list[tuple[float, float]] = []
