@@ -29,6 +29,14 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_secret(path: Path, text: str) -> None:
+    """Replace a file by `text`, UTF-8, which nobody but its owner can read at any moment."""
+    with replacing(path) as temporary:
+        temporary.unlink(missing_ok=True)  # of a process that was killed, perhaps with other rights
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode())
+
+
 def user_folder(variable: str, default: str, env: Mapping[str, str] = os.environ) -> Path:
     """A base folder of the XDG specification; it need not exist.
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import replacing
+from nonesuch.files import write_secret
 from nonesuch.redis_users import USERS, access_list
 from nonesuch_gateway.tokens import editing, make_token
 
@@ -83,9 +83,6 @@ def _secret(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, in folders that its owner alone can enter."""
+    """Write a secret, in folders that its owner alone can enter."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.unlink(missing_ok=True)  # of one that was killed
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+    write_secret(path, text)

@@ -25,7 +25,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, m
 
 from nonesuch.config import explain
 from nonesuch.errors import InvalidValue, Unauthorised
-from nonesuch.files import replacing
+from nonesuch.files import write_secret
 from nonesuch.model import Frozen
 
 Scope = Literal["mint", "snapshot", "admin"]
@@ -121,11 +121,7 @@ def editing(path: Path) -> Iterator[dict[str, Token]]:
         tokens = read_tokens(path) if path.exists() else {}
         yield tokens
         document = _Document(tokens=tuple(tokens.values()))
-        text = document.model_dump_json(indent=2, exclude_none=True) + "\n"
-        with replacing(path) as temporary:
-            temporary.unlink(missing_ok=True)  # of an edit that was killed
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(text.encode())
+        write_secret(path, document.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
 @contextmanager
