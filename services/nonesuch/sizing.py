@@ -41,7 +41,7 @@ class Line:
 
 def allocated(size: int) -> int:
     """Bytes that Redis takes for a value: its allocator, jemalloc, has four sizes between one power of two and the next
-    (jemalloc(3), "size classes"). So 4 MiB take 5."""
+    (jemalloc(3), "size classes"). So 4 MiB, with what is around them, would take 5."""
     size += _OVERHEAD
     step = max(16, 1 << ((size - 1).bit_length() - 3))
     return -(-size // step) * step

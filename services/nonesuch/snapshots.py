@@ -20,7 +20,8 @@ from nonesuch.model import Frozen, Name
 if TYPE_CHECKING:
     from nonesuch.catalog import GeneratorInfo
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * 2**20 - 4096
+"""With Redis' own bytes around it a value of 4 MiB would take 5, the next size that its allocator has."""
 UNPUBLISHED_TTL_MS = 600_000
 MAX_VERSION = 2**53 - 1
 """Redis sorts by floating-point numbers, which are whole up to here."""
