@@ -10,6 +10,7 @@ order gateway, workers, Redis, and the kernel ends them if this process is kille
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -80,8 +81,9 @@ class LocalService:
 
     @property
     def url(self) -> str | None:
-        """The gateway's URL."""
-        return None if self._port is None else f"http://{self._host}:{self._port}"
+        """The gateway's URL. Without a port there is none; it is of HTTPS where the gateway finds a certificate."""
+        scheme = "https" if os.environ.get("NONESUCH_GATEWAY_TLS_CERTIFICATE") else "http"
+        return None if self._port is None else f"{scheme}://{self._host}:{self._port}"
 
     def __enter__(self) -> Self:
         try:
@@ -163,8 +165,9 @@ class LocalService:
     def _gateway_is_ready(self) -> bool:
         if self.url is None:
             return True
+        any_name = ssl._create_unverified_context()  # its certificate is for the name that clients ask for
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2) as reply:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=any_name) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False

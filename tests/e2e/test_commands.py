@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from certificates import make_certificate
 from service import ANALYTIC, eventually, keys_of, serving, workers
 
 from nonesuch.allocator import KEPT_FAULTS
@@ -143,13 +144,17 @@ def test_doctor_says_how_the_running_workers_were_started(running) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_stops_cleanly(redis_url: str, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "scheme"), [(signal.SIGINT, "http"), (signal.SIGTERM, "https")])
+def test_up_stops_cleanly(redis_url: str, tmp_path: Path, number: int, scheme: str) -> None:
     port = free_port()
+    tls = {}
+    if scheme == "https":
+        certificate, key = make_certificate(tmp_path)
+        tls = {"NONESUCH_GATEWAY_TLS_CERTIFICATE": str(certificate), "NONESUCH_GATEWAY_TLS_KEY": str(key)}
     process = subprocess.Popen(
         [sys.executable, "-m", "nonesuch", "up", "--port", str(port), "--generator", ANALYTIC, "--logs", "logs"],
         cwd=tmp_path,
-        env={**os.environ, "NONESUCH_REDIS_URL": redis_url},
+        env={**os.environ, "NONESUCH_REDIS_URL": redis_url, **tls},
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -161,6 +166,7 @@ def test_up_stops_cleanly(redis_url: str, tmp_path: Path, number: int) -> None:
             line = process.stdout.readline()
             assert line, lines
             lines.append(line)
+        assert f"{scheme}://127.0.0.1:{port} " in lines[-1]
         pids = [w.pid for w in workers(link)]
         assert len(pids) == 1
         process.send_signal(number)
