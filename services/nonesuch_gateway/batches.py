@@ -18,7 +18,7 @@ from nonesuch_gateway.recipes import Recipe
 from nonesuch_gateway.reply import Reply
 from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.state import Gateway, GatewayDep
-from nonesuch_gateway.streams import OrderStream
+from nonesuch_gateway.streams import OnSent, OrderStream
 
 router = APIRouter(prefix="/v1", tags=["batches"], route_class=JsonRoute)
 
@@ -52,7 +52,8 @@ async def mint(
     Small answers have a length and a `Content-Digest`. Going away cancels the order. A stream that fails midway ends
     without its last chunk: a client that reads it to the end without an error has every image.
 
-    A request that is repeated with the same `Idempotency-Key` gets the same bytes, also without a seed.
+    A request that is repeated with the same `Idempotency-Key` gets the same bytes, also without a seed: for an hour,
+    or until two minutes after all were sent.
     """
     choice = preferences.choose(body.format)
     keys, terms = gateway.link.keys, reply_terms(gateway.settings)
@@ -63,7 +64,7 @@ async def mint(
     else:
         planned = await gateway.link.run(plan(keys, body, terms))
         opening = _within(once.accepting(body, planned.recipe.id), _counted(request, gateway, caller, planned))
-    return _stream(gateway, planned, opening, choice, location(request, planned.recipe, choice))
+    return _stream(gateway, planned, opening, choice, location(request, planned.recipe, choice), once.sent)
 
 
 @router.head("/batches/{recipe_id}", include_in_schema=False)
@@ -110,7 +111,12 @@ async def _within(outer: AbstractAsyncContextManager[None], opening: Opening) ->
 
 
 def _stream(
-    gateway: Gateway, planned: Plan, opening: Opening, choice: FormatChoice, headers: Mapping[str, str]
+    gateway: Gateway,
+    planned: Plan,
+    opening: Opening,
+    choice: FormatChoice,
+    headers: Mapping[str, str],
+    on_sent: OnSent | None = None,
 ) -> OrderStream:
     settings = gateway.settings
     return OrderStream(
@@ -119,4 +125,5 @@ def _stream(
         {**image_headers(planned.recipe, choice), **headers},
         stall_s=settings.stall_s,
         buffer_bytes=settings.buffer_bytes if planned.payload_bytes <= settings.buffer_bytes else 0,
+        on_sent=on_sent,
     )

@@ -1,6 +1,7 @@
 """Idempotency-Key: a POST that a client repeats, because it does not know what became of it, happens once.
 
     first request ──► accepted: kept for an hour ──► again: the same recipe, or the same order
+                  │                └── all images were sent: for two more minutes
                   └── refused: forgotten
 
 What is kept is small: a digest of the request, and the recipe or order that came of it. The images of a recipe are
@@ -27,7 +28,9 @@ from nonesuch_gateway.requests import MintRequest
 from nonesuch_gateway.state import GatewayDep
 
 KEPT_S = 3600
-"""Clients that do not know try again within minutes. 10 requests a second leave some 20 MB in Redis."""
+"""Clients that do not know try again within minutes."""
+SENT_S = 120
+"""When all images were sent, nearly every client has them. 10 requests a second leave half a megabyte in Redis."""
 MAX_KEY = 255
 FIELD = "Idempotency-Key"
 
@@ -56,8 +59,7 @@ class Once:
         before, _, outcome = found.decode().partition(" ")
         if before != self._digest(body):
             raise InvalidValue(
-                f"this {FIELD} was sent with another request within the last {KEPT_S // 60} minutes: give every "
-                "request a key of its own",
+                f"this {FIELD} was sent with another request before: give every request a key of its own",
                 field=FIELD,
             )
         return outcome
@@ -84,6 +86,14 @@ class Once:
         except Exception:
             await self._forget()
             raise
+
+    async def sent(self) -> None:
+        """All images were sent: keep what came of the request for `SENT_S` only."""
+        if self.name is not None:
+            try:
+                await self.link.run(_expire(self.name))
+            except NonesuchError as error:
+                log.warning("an %s is kept for longer than it need be: %s", FIELD, error)
 
     def _digest(self, body: MintRequest) -> str:
         document = [self.path, body.model_dump(mode="json")]
@@ -114,12 +124,16 @@ def _keep(name: str, value: str) -> Op[bool]:
     return bool((yield Call("SET", name, value, "NX", "EX", KEPT_S)))
 
 
+def _expire(name: str) -> Op[None]:
+    yield Call("EXPIRE", name, SENT_S)
+
+
 def _drop(name: str) -> Op[None]:
     yield Call("DEL", name)
 
 
 _KeyHeader = Header(
-    alias=FIELD, description="Any text; the same request with the same one, within an hour, happens once."
+    alias=FIELD, description="Any text; the same request with the same one, while it is kept, happens once."
 )
 _SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"}
 

@@ -11,7 +11,7 @@ without the last chunk, and every HTTP client reports a body that was cut off.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from hashlib import sha256
 
@@ -26,6 +26,9 @@ from nonesuch_gateway.reply import Reply
 
 PIECE_BYTES = 2**20
 """What is handed to the server at a time; it buffers one piece at most for a client that does not read."""
+
+OnSent = Callable[[], Awaitable[None]]
+"""Called after the last byte of an answer that is whole."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class OrderStream(Response):
         *,
         stall_s: float,
         buffer_bytes: int,
+        on_sent: OnSent | None = None,
     ) -> None:
         # Like StreamingResponse, without Response's constructor: there is no body whose length could be given.
         self.status_code = 200
@@ -59,6 +63,7 @@ class OrderStream(Response):
         self._format = form
         self._stall_s = stall_s
         self._buffer_bytes = buffer_bytes
+        self._on_sent = on_sent
 
     def head(self) -> Response:
         """The answer without its images, for HEAD. The stream must not be used any more."""
@@ -80,6 +85,8 @@ class OrderStream(Response):
                     seen.images = reply.images
                     if seen.outcome == "cancelled" and seen.priority == "bulk" and not reply.begun:
                         seen.outcome = None  # it goes on without this reader
+            if noted(scope).outcome == "done" and self._on_sent is not None:
+                await self._on_sent()
         finally:
             self._format.close()
 

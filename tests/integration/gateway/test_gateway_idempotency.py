@@ -9,7 +9,7 @@ import pytest
 
 from nonesuch.link import Call
 from nonesuch.orders import open_orders
-from nonesuch_gateway.idempotency import KEPT_S
+from nonesuch_gateway.idempotency import KEPT_S, SENT_S
 from nonesuch_gateway.tokens import editing, make_token
 
 URN = "urn:nonesuch:problem:"
@@ -42,7 +42,7 @@ def bearer(tmp_path: Path) -> Callable[..., dict[str, str]]:
     return make
 
 
-def test_the_same_request_gets_the_same_images(http, workers, link, kept, make_gateway):
+def test_the_same_request_gets_the_same_images(http, workers, link, kept, make_gateway, until):
     workers()
     first, again = (http.post("/v1/batches", json={"count": 70}, headers=KEY) for _ in range(2))
     assert first.status_code == again.status_code == 200
@@ -59,6 +59,18 @@ def test_the_same_request_gets_the_same_images(http, workers, link, kept, make_g
     def time_to_live():
         return (yield Call("TTL", kept()[0]))
 
+    until(lambda: 0 < link.run(time_to_live()) <= SENT_S)
+
+
+def test_it_is_kept_for_those_who_did_not_get_all(http, workers, link, kept, until):
+    workers()
+    with http.stream("POST", "/v1/batches", json={"count": 100_000}, headers=KEY) as response:
+        next(response.iter_raw())
+
+    def time_to_live():
+        return (yield Call("TTL", kept()[0]))
+
+    until(lambda: link.run(open_orders(link.keys)) == 0)
     assert KEPT_S - 60 < link.run(time_to_live()) <= KEPT_S
 
 
