@@ -167,7 +167,8 @@ def test_what_is_provisioned_fits_together(name: str) -> None:
     assert config["rule_files"] == ["alerts.yml"]
     [nonesuch] = [job for job in config["scrape_configs"] if "nonesuch" in job["job_name"]]
     assert nonesuch["static_configs"] == [{"targets": ["gateway:8000"]}]
-    assert ("authorization" in nonesuch) == (nonesuch.get("scheme") == "https")
+    assert nonesuch["authorization"] == {"credentials_file": "/run/secrets/gateway.token"}
+    assert (nonesuch.get("scheme") == "https") == (".tls." in name)
 
 
 @needs_promtool
