@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from nonesuch.cores import available_cores
+from nonesuch.stopping import Stopped, Terminated
 
 CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
@@ -79,22 +80,29 @@ def _unless_set(settings: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` at the first SIGINT or SIGTERM; the second one interrupts with `KeyboardInterrupt`."""
+    """Call `stop` at the first SIGINT or SIGTERM; the second one interrupts with `KeyboardInterrupt`.
+
+    A `Stopped` that comes of it is raised as `Terminated` if the signal was SIGTERM.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
-    asked = False
+    asked_by: int | None = None
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal asked_by
+        if asked_by is not None:
             raise KeyboardInterrupt
-        asked = True
+        asked_by = number
         stop()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except Stopped as stopped:
+        if asked_by == signal.SIGTERM:
+            raise Terminated from stopped
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,6 +7,10 @@ class Stopped(KeyboardInterrupt):
     """The run was asked to stop and has cleaned up. A `KeyboardInterrupt`, so that whatever called it stops too."""
 
 
+class Terminated(Stopped):
+    """Asked by SIGTERM: by whoever looks after the process, not by a person at its terminal."""
+
+
 def check(stop: threading.Event) -> None:
     """Raises `Stopped` once the event is set."""
     if stop.is_set():

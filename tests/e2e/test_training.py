@@ -112,15 +112,21 @@ def test_redis_restarted_costs_nothing_that_was_there(running, undisturbed: Path
     eventually(lambda: len(workers(link)) == 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_leaves_its_checkpoint_and_no_key(running, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "wanted", "code"), [(signal.SIGINT, 0, 130), (signal.SIGTERM, None, 143), (signal.SIGTERM, 0, 0)]
+)
+def test_stopped_it_leaves_its_checkpoint_and_no_key(
+    running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, wanted: int | None, code: int
+) -> None:
+    if wanted is not None:
+        monkeypatch.setenv("NONESUCH_STOPPED_EXIT_CODE", str(wanted))
     service, link, _ = running
     out = tmp_path / "run"
     process = train(service, out, epochs=500)
     eventually(lambda: len(epochs(out)) >= 1, 120)
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "stopped; the same command goes on from" in said and "Traceback" not in said
     assert not [k for k in keys_of(link) if ":worker" not in k]
     assert (out / "checkpoint.safetensors").exists()

@@ -15,6 +15,12 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting: dataset.size=2000, for example.")
     ] = None,
     redis: Annotated[str | None, typer.Option(help="Where the service is; NONESUCH_REDIS_URL if left out.")] = None,
+    stopped_exit_code: Annotated[
+        int,
+        typer.Option(
+            min=0, max=255, envvar="NONESUCH_STOPPED_EXIT_CODE", help="When SIGTERM stops the run before its end."
+        ),
+    ] = 143,  # a shell's for SIGTERM: whoever waits for a classifier must not take the run for finished
 ) -> None:
     """Train a classifier on images that do not exist, and judge it on real ones."""
     from nonesuch.process import ensure_cpu_settings
@@ -22,6 +28,7 @@ def train(
     ensure_cpu_settings()
     from nonesuch.config import RedisSettings, validated
     from nonesuch.link import Link
+    from nonesuch.stopping import Terminated
     from nonesuch_trainer.config import load
     from nonesuch_trainer.loop import train as run
 
@@ -29,8 +36,11 @@ def train(
     settings = RedisSettings.from_env()
     if redis is not None:
         settings = validated(RedisSettings, {**settings.model_dump(), "url": redis}, "--redis")
-    with Link(settings) as link:
-        result = run(wanted, link, resume=resume)
+    try:
+        with Link(settings) as link:
+            result = run(wanted, link, resume=resume)
+    except Terminated:
+        raise typer.Exit(stopped_exit_code) from None
     adapted = result.adapted
     once_more = f", {100 * adapted.evaluation.accuracy:.2f} % with batch norm adapted" if adapted else ""
     typer.echo(
