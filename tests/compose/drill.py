@@ -79,7 +79,8 @@ class Prober(Background):
                 reply.read()
                 return "ok"
         except urllib.error.HTTPError as error:
-            kind = json.loads(error.read())["type"].rpartition(":")[2]
+            with error:
+                kind = json.loads(error.read())["type"].rpartition(":")[2]
             return f"{error.code} {kind}"
         except OSError as error:
             reason = getattr(error, "reason", error)
@@ -117,6 +118,10 @@ class Orderer(Background):
         self.done: list[tuple[float, float]] = []
         """Start and end of the orders that were whole, by `time.monotonic`."""
         self.wrong: list[str] = []
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        self._client.close()
 
     def _alternating(self) -> Iterator[int]:
         while True:

@@ -10,6 +10,7 @@ stack.until(lambda: ..., "what is waited for")
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -34,6 +35,13 @@ def run(*command: str, timeout: float = 60, **env: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env})
 
 
+def free_port() -> int:
+    """One that stays the same when the gateway is started again."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def out(*command: str, timeout: float = 60) -> str:
     done = run(*command, timeout=timeout)
     assert done.returncode == 0, done.stderr
@@ -48,12 +56,19 @@ class Stack:
     files: tuple[str, ...] = ()
 
     def try_(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run `docker compose`; the settings of this machine's .env do not count."""
+        """Run `docker compose`."""
+        return run("docker", "compose", *arguments, timeout=timeout, **self.environment())
+
+    def environment(self) -> dict[str, str]:
+        """What makes `docker compose` mean this stack in any folder, whatever this machine's .env says."""
         files = ["docker-compose.yml", *self.files, os.environ.get("NONESUCH_COMPOSE_OVERRIDE")]
-        options = [option for file in files if file for option in ("--file", str(ROOT / file))]
-        options += ["--project-name", PROJECT, "--env-file", os.devnull]
-        settings = {"NONESUCH_PORT": "0", **dict(self.settings)}
-        return run("docker", "compose", *options, *arguments, timeout=timeout, **settings)
+        return {
+            "COMPOSE_FILE": os.pathsep.join(str(ROOT / file) for file in files if file),
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_ENV_FILES": os.devnull,
+            "NONESUCH_PORT": "0",
+            **dict(self.settings),
+        }
 
     def __call__(self, *arguments: str, timeout: float = 120) -> str:
         """What `docker compose` prints. Fails with its last words and those of the containers."""
@@ -100,7 +115,9 @@ class Stack:
     # -- HTTP --------------------------------------------------------------------------------------------------
     @property
     def url(self) -> str:
-        return "http://" + self("port", "gateway", "8000").strip()
+        """Where the gateway is. Docker knows a port that it chose only while the container runs."""
+        port = dict(self.settings).get("NONESUCH_PORT")
+        return "http://" + (f"127.0.0.1:{port}" if port else self("port", "gateway", "8000").strip())
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(self.url + path, timeout=30) as reply:

@@ -57,9 +57,9 @@ def others(stack: Stack, worker: str) -> int:
 
 def test_a_training_run_ends_with_an_accuracy(stack: Stack) -> None:
     small = ("--set", "epochs=3", "--set", "dataset.size=256")
-    said = stack("run", "--rm", "-T", "trainer", "train", "configs/smoothing.toml", *small, timeout=300)
+    said = stack("run", "--rm", "-T", "trainer", "train", "configs/smoothing-hsm.toml", *small, timeout=300)
     assert "% on 10,000 images of fashion-mnist/test" in said
-    kept = stack("run", "--rm", "-T", "--no-deps", "--entrypoint", "ls", "trainer", "runs/smoothing")
+    kept = stack("run", "--rm", "-T", "--no-deps", "--entrypoint", "ls", "trainer", "runs/smoothing-hsm")
     assert {"summary.json", "checkpoint.safetensors"} <= set(kept.split())
 
 
