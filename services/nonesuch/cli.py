@@ -8,12 +8,14 @@ import logging
 import signal
 import sys
 from importlib.metadata import entry_points
+from types import FrameType
 
 import typer
 from rich.console import Console
 
 from nonesuch import __version__
 from nonesuch.errors import InvalidValue, NonesuchError
+from nonesuch.stopping import Terminated
 
 ORDER = (
     "demo",
@@ -77,7 +79,7 @@ def make_app() -> typer.Typer:
 def main() -> None:
     """Run the command line. Errors that we raise on purpose are one message, not a traceback."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends a command as cleanly as Ctrl-C
+    signal.signal(signal.SIGTERM, _terminated)  # `kill` ends a command as cleanly as Ctrl-C
     try:
         make_app()()
     except InvalidValue as error:
@@ -95,6 +97,10 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("stopped")
         sys.exit(130)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _plain(text: object) -> str:

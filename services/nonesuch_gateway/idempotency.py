@@ -125,7 +125,7 @@ def _keep(name: str, value: str) -> Op[bool]:
 
 
 def _expire(name: str) -> Op[None]:
-    yield Call("EXPIRE", name, SENT_S)
+    yield Call("PEXPIRE", name, SENT_S * 1000)
 
 
 def _drop(name: str) -> Op[None]:

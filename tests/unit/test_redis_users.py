@@ -12,31 +12,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("services/nonesuch", "services/nonesuch_gateway", "worker/nonesuch_worker", "trainer/nonesuch_trainer")
 LUA = ROOT / "services/nonesuch/lua"
 ENDING = ("cancel", "give_back", "sweep")
+PLACING = ("place", "open_ring", "touch_ring", "close_ring", "take", "release", "read_ring", "publish")
 SCRIPTS = {
     "worker": ("claim", "renew", "commit", *ENDING),
-    "trainer": (
-        "place",
-        "open_ring",
-        "touch_ring",
-        "close_ring",
-        "release",
-        "read_ring",
-        "publish",
-        "drop_channel",
-        "count",
-    ),
-    "gateway": (
-        "place",
-        "open_ring",
-        "touch_ring",
-        "close_ring",
-        "release",
-        "read_ring",
-        "publish",
-        "spend",
-        "stats",
-        *ENDING,
-    ),
+    "trainer": (*PLACING, "drop_channel", "count"),
+    "gateway": (*PLACING, "spend", "stats", *ENDING),
 }
 """User → the scripts that its process runs."""
 PASSWORDS = {user: f"password of {user}" for user in USERS}

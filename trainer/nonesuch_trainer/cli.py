@@ -1,9 +1,12 @@
 """`nonesuch train`: train a classifier as a config says."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nonesuch.stopping import Terminated
 
 
 def train(
@@ -23,24 +26,27 @@ def train(
     ] = 143,  # a shell's for SIGTERM: whoever waits for a classifier must not take the run for finished
 ) -> None:
     """Train a classifier on images that do not exist, and judge it on real ones."""
+    try:
+        _train(config, resume, set_ or (), redis)
+    except Terminated:
+        raise typer.Exit(stopped_exit_code) from None
+
+
+def _train(config: Path, resume: bool, changes: Sequence[str], redis: str | None) -> None:
     from nonesuch.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch.config import RedisSettings, validated
     from nonesuch.link import Link
-    from nonesuch.stopping import Terminated
     from nonesuch_trainer.config import load
     from nonesuch_trainer.loop import train as run
 
-    wanted = load(config, set_ or ())
+    wanted = load(config, changes)
     settings = RedisSettings.from_env()
     if redis is not None:
         settings = validated(RedisSettings, {**settings.model_dump(), "url": redis}, "--redis")
-    try:
-        with Link(settings) as link:
-            result = run(wanted, link, resume=resume)
-    except Terminated:
-        raise typer.Exit(stopped_exit_code) from None
+    with Link(settings) as link:
+        result = run(wanted, link, resume=resume)
     adapted = result.adapted
     once_more = f", {100 * adapted.evaluation.accuracy:.2f} % with batch norm adapted" if adapted else ""
     typer.echo(
