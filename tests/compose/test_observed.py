@@ -15,7 +15,7 @@ ASK = "http://127.0.0.1:9090/api/v1/"
 @pytest.fixture(scope="module", params=["", "/run/secrets/tokens.json"], ids=["anonymous", "with tokens"])
 def observed(built: Stack, request: pytest.FixtureRequest) -> Iterator[Stack]:
     stack = Stack(settings=(("NONESUCH_GATEWAY_TOKENS", request.param),))
-    [image] = stack("--profile", "obs", "config", "--images", "prometheus").split()
+    image = json.loads(stack("--profile", "obs", "config", "--format", "json"))["services"]["prometheus"]["image"]
     if run("docker", "image", "inspect", image).returncode and run("docker", "pull", image, timeout=300).returncode:
         pytest.skip(f"there is no {image} here, and it cannot be fetched")
     try:
