@@ -6,10 +6,27 @@ The images are built once; each file of tests starts the stack anew.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from stack import PROFILES, Stack, run
+
+SAID = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SAID] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for text in config.stash[SAID]:
+        terminalreporter.write_line(text)
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Say something at the end of the run, whether tests passed or not."""
+    return pytestconfig.stash[SAID].append
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ The tests share one stack; the last one takes it down.
 """
 
 import json
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
@@ -25,11 +26,13 @@ def test_it_is_ready_and_mints_with_the_embedded_generator(stack: Stack) -> None
     assert set(table.column("label").to_pylist()) == set(range(10))
 
 
-def test_the_fleet_grows_onto_new_containers_which_make_the_same_bytes(stack: Stack) -> None:
+def test_the_fleet_grows_onto_new_containers_which_make_the_same_bytes(
+    stack: Stack, say: Callable[[str], None]
+) -> None:
     alone = stack.mint(count=1000, seed=3)
     stack("up", "--detach", "--no-recreate", "--scale", "worker=3")
     took = stack.until(lambda: stack.workers() == 3, "three workers in /v1/stats", IN_TIME_S)
-    print(f"three workers after {took:.0f} s")
+    say(f"--scale worker=3: three workers after {took:.0f} s")
     assert stack.mint(count=1000, seed=3) == alone
 
 
@@ -41,13 +44,13 @@ def test_a_worker_that_is_taken_away_gives_its_ticket_back(stack: Stack) -> None
     stack.until(lambda: stack.workers() == 1, "one worker in /v1/stats")
 
 
-def test_a_worker_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
+def test_a_worker_that_is_killed_comes_back_by_itself(stack: Stack, say: Callable[[str], None]) -> None:
     whole = stack.mint(count=2000, seed=5)
     before = stack.get("/v1/stats")["workers"][0]["id"]
     with stack.in_flight(count=2000, seed=5) as reply:
         stack.kill("worker")
         took = stack.until(lambda: others(stack, before) == 1, "another worker", 120)
-        print(f"another worker after {took:.0f} s")
+        say(f"a worker was killed: another one after {took:.0f} s")
         assert reply.result() == whole
 
 

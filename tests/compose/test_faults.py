@@ -70,7 +70,7 @@ class Drill:
 
 
 @pytest.fixture(scope="module")
-def drill(built: Stack) -> Iterator[Drill]:
+def drill(built: Stack, say: Callable[[str], None]) -> Iterator[Drill]:
     stack = Stack(settings=(("NONESUCH_PORT", str(free_port())),), files=("tests/compose/drill.yml",))
     table = Table()
     try:
@@ -81,7 +81,7 @@ def drill(built: Stack) -> Iterator[Drill]:
             stack.until(lambda: len(drill.epochs()) >= 2, "the training run has begun", WHOLE_S)
             yield drill
     finally:
-        print(f"\n{table}")
+        say(f"\n{table}")
         stack.down()
 
 

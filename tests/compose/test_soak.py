@@ -4,6 +4,7 @@ import re
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from drill import going_on
@@ -34,7 +35,7 @@ def resident(stack: Stack) -> dict[str, float]:
     return dict(found)
 
 
-def test_ten_minutes_under_load_leave_no_trace(stack: Stack) -> None:
+def test_ten_minutes_under_load_leave_no_trace(stack: Stack, say: Callable[[str], None]) -> None:
     samples: list[tuple[float, dict[str, float]]] = []
     began = time.monotonic()
     with going_on(stack.url) as (prober, orderer):
@@ -47,7 +48,7 @@ def test_ten_minutes_under_load_leave_no_trace(stack: Stack) -> None:
     late = [sample for passed, sample in samples if passed >= SOAK_S - 60]
     for name in late[-1]:
         before, after = (statistics.median(sample.get(name, 0.0) for sample in part) for part in (early, late))
-        print(f"{name}: {before:.0f} MB, then {after:.0f} MB")
+        say(f"soak: {name}: {before:.0f} MB, then {after:.0f} MB")
         assert after <= before * (1 + GROWTH) + SMALL_MB, f"{name} grows from {before:.0f} to {after:.0f} MB"
     stack.until(lambda: not left_behind(stack), f"keys that no order owns are gone: {left_behind(stack)[:10]}", GONE_S)
 
