@@ -1,6 +1,7 @@
 """torch.compile in pieces of 2^k rows, and where its cache is."""
 
 import os
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,18 @@ import torch
 from tiny_biggan import TINY, rows
 from torch import Tensor
 
+from nonesuch.errors import InvalidValue
 from nonesuch_worker.engine.biggan import MintingBigGAN
-from nonesuch_worker.engine.compiling import CACHE_VARIABLE, Network, cache_folder, compiled, powers_of_two
+from nonesuch_worker.engine.compiling import (
+    CACHE_VARIABLE,
+    Network,
+    cache_folder,
+    check_compiler,
+    compiled,
+    powers_of_two,
+)
 from nonesuch_worker.generators.biggan import seeded_biggan
+from nonesuch_worker.generators.biggan_options import BigGANOptions
 
 
 def test_rows_are_cut_into_powers_of_two_the_largest_first() -> None:
@@ -62,6 +72,28 @@ def test_the_cache_outlives_the_process_unless_it_was_put_elsewhere(monkeypatch:
     monkeypatch.delenv(CACHE_VARIABLE)
     compiled(lambda z, labels: z)
     assert os.environ[CACHE_VARIABLE] == str(cache_folder())
+
+
+@pytest.mark.parametrize(
+    ("device", "there", "env"),
+    [("cpu", "g++", {}), ("cpu", "c++-9", {"CXX": "c++-9"}), ("cuda", "gcc", {}), ("cuda", "clang", {}),
+     ("cuda", "cc-9", {"CC": "cc-9"})],
+)  # fmt: skip
+def test_without_a_compiler_the_option_is_refused_when_it_is_read(
+    tmp_path: Path, device: str, there: str, env: dict[str, str]
+) -> None:
+    env = {"PATH": str(tmp_path), **env}
+    with pytest.raises(InvalidValue, match=f"no .*{re.escape(there)}.* here: install it, or leave out `compiled`"):
+        check_compiler(torch.device(device), env)
+    (tmp_path / there).touch(mode=0o755)
+    check_compiler(torch.device(device), env)
+
+
+def test_the_option_asks_for_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InvalidValue, match=r"torch\.compile needs a compiler"):
+        BigGANOptions.parse(["compiled"], torch.device("cpu"))
 
 
 @pytest.mark.slow

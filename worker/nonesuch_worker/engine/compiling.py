@@ -8,12 +8,14 @@ way, and the loops that it writes are no faster than the kernels they replace.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from nonesuch.errors import InvalidValue
 from nonesuch.files import user_folder
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -40,6 +42,17 @@ def compiled(network: Network) -> Network:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     return run
+
+
+def check_compiler(device: torch.device, env: Mapping[str, str] = os.environ) -> None:
+    """Raises `InvalidValue` where `compiled` would find no compiler when it is first called: PyTorch's for a CPU looks
+    for one of C++, Triton's for a GPU for one of C."""
+    wanted = [env.get("CXX") or "g++"] if device.type == "cpu" else [env["CC"]] if env.get("CC") else ["gcc", "clang"]
+    if not any(shutil.which(name, path=env.get("PATH")) for name in wanted):
+        raise InvalidValue(
+            f"torch.compile needs a compiler, and there is no {' or '.join(wanted)} here: install it, or leave out "
+            "`compiled`"
+        )
 
 
 def powers_of_two(rows: int) -> Iterator[slice]:

@@ -14,6 +14,7 @@ from typing import Self
 import torch
 
 from nonesuch.errors import InvalidValue
+from nonesuch_worker.engine.compiling import check_compiler
 from nonesuch_worker.engine.statistics import Rule, interpolated, upstream_compatible
 
 COMPATIBLE = "upstream_compatible"
@@ -43,6 +44,8 @@ class BigGANOptions:
             raise InvalidValue(f"options {' and '.join(asked)} exclude each other: give one precision")
         if "float16" in asked and device.type == "cpu":
             raise InvalidValue("float16 is for GPUs: on a CPU leave it out, or give bfloat16")
+        if COMPILED in words:
+            check_compiler(device)
         return cls(COMPATIBLE in words, asked[0] if asked else None, COMPILED in words)
 
     @property
