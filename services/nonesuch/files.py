@@ -1,6 +1,7 @@
 """Files that are whole or not there, in a folder that one run has to itself."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,11 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file by `data`."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Replace a file by a JSON document that people can read, in UTF-8."""
+    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_secret(path: Path, text: str) -> None:

@@ -1,7 +1,6 @@
 """What a finished run leaves: `classifier.safetensors`, `summary.json`, `curves.png`, `images.png`; `acceptance.png`
 where a strategy was choosy, `adapted.safetensors` where batch norm was adapted."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from nonesuch.classifiers.file import CLASSIFIER, write_classifier
-from nonesuch.files import write_atomically
+from nonesuch.files import write_json
 from nonesuch.ledger import Ledger
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import Tally
@@ -80,7 +79,7 @@ def write_results(config: TrainConfig, facts: Facts, result: Result) -> None:
         }
     if result.tally:
         summary["acceptance"] = result.tally.table(class_names)
-    write_atomically(result.folder / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(result.folder / "summary.json", summary)
     save_curves(result.folder / "curves.png", {config.run: history})
     save_grid(result.folder / "images.png", dataset.images, dataset.labels)
     if result.tally.tried:

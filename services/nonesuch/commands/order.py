@@ -34,11 +34,10 @@ def order(
     timeout: Annotated[float, typer.Option(help="Give up when nothing came for so many seconds.")] = 120.0,
 ) -> None:
     """Order labelled images from a running service and write them to a file, in index order."""
-    import json
     import uuid
 
     from nonesuch.export import export, file_format
-    from nonesuch.files import write_atomically
+    from nonesuch.files import write_json
     from nonesuch.labels import Balanced, resolve_classes
     from nonesuch.link import Link
     from nonesuch.orders import Order, SnapshotRef, default_ticket_size, parse_params, ticket_bytes, wait_for_workers
@@ -79,7 +78,7 @@ def order(
                 "counters": exported.tally.counters(),
                 "classes": exported.tally.table(info.class_names),
             }
-            write_atomically(acceptance, (json.dumps(document, indent=2) + "\n").encode())
+            write_json(acceptance, document)
     console.print(f"{exported.rows} images of {len(chosen)} classes in {out} (seed {seed})")
     if exported.rows < count:
         console.print(f"{count - exported.rows} images are short: every latent that was tried for them was rejected")

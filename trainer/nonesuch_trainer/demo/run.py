@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from nonesuch.errors import ServiceError
-from nonesuch.files import write_atomically
+from nonesuch.files import write_json
 from nonesuch.link import Link
 from nonesuch.local import LocalService, free_port
 from nonesuch.realdata import load_fashion_mnist
@@ -50,7 +50,7 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
         "seconds": round(time.monotonic() - started, 1),
         "test_images": len(real),
     }
-    write_atomically(plan.out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_json(plan.out / "summary.json", summary)
     return summary
 
 

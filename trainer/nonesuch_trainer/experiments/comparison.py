@@ -7,7 +7,6 @@ one is only judged again.
 Legend: M judging images.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nonesuch.classifiers import Normalisation, input_tensor
-from nonesuch.files import write_atomically
+from nonesuch.files import write_json
 from nonesuch.link import Link
 from nonesuch.local import LocalService
 from nonesuch.realdata import RealImages, Split, load_fashion_mnist
@@ -155,7 +154,7 @@ def summary(comparison: Comparison, found: Found) -> dict[str, Any]:
 def compare(comparison: Comparison, out: Path) -> dict[str, Any]:
     """Run a comparison, write its summary as JSON, and print it."""
     results = summary(comparison, run(comparison, lambda line: print(line, flush=True)))
-    write_atomically(out, (json.dumps(results, indent=2) + "\n").encode())
+    write_json(out, results)
     for row in results["rows"]:
         print(
             f"{row['dataset']:28} {'BNA' if row['bna'] else '   '} {row['mean']:6.2f} ± {row['interval_of_the_mean']}"

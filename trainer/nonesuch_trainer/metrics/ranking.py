@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nonesuch.errors import GeneratorNotFound
-from nonesuch.files import write_atomically
+from nonesuch.files import write_atomically, write_json
 from nonesuch.link import Link
 from nonesuch.local import LocalService
 from nonesuch.smoothed.resident import LabelledImages
@@ -68,7 +68,7 @@ def _write(exports: Path, rows: list[dict[str, Any]]) -> Path:
     """Write the ranking; returns the best export's folder."""
     best = max(rows, key=lambda row: (row.get("accuracy", 0.0), -row.get("fid", 0.0), row["iteration"]))
     ranking = {"best": best["iteration"], "size": SIZE, "epochs": EPOCHS, "split": "validation", "rows": rows}
-    write_atomically(exports / RANKING, (json.dumps(ranking, indent=2) + "\n").encode())
+    write_json(exports / RANKING, ranking)
     return exports / str(best["iteration"])
 
 
@@ -151,7 +151,7 @@ def _into_card(folder: Path, card: dict[str, Any], rows: list[dict[str, Any]]) -
     """Put what was found into a card: `validation`, its own row, and `curve`, the rows up to it."""
     without_sha = [{name: value for name, value in row.items() if name != "sha256"} for row in rows]
     found = {"validation": without_sha[-1], "curve": without_sha}
-    write_atomically(folder / CARD, (json.dumps(card | found, indent=2) + "\n").encode())
+    write_json(folder / CARD, card | found)
 
 
 def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """An evaluation for people and for programs: rows of a table, JSON, pictures."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nonesuch.files import write_atomically
+from nonesuch.files import write_json
 from nonesuch_trainer.experiments.statistics import spread, wilson
 from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.grid import save_grid
@@ -82,7 +81,7 @@ def document(findings: Findings) -> dict[str, Any]:
 def write_report(findings: Findings, folder: Path) -> list[Path]:
     """Write JSON and PNGs; returns the files, the JSON first."""
     path = folder / DOCUMENT
-    write_atomically(path, (json.dumps(document(findings), indent=2) + "\n").encode())
+    write_json(path, document(findings))
     return [path, *_grids(findings, folder), _bars(findings, folder), _resolutions(findings, folder)]
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.files import write_atomically
+from nonesuch.files import write_atomically, write_json
 from nonesuch.model import Frozen, Name
 from nonesuch_worker.generators.biggan_folder import (
     CLASS_NAMES,
@@ -176,4 +176,4 @@ def _check_class_names(said: Said, classes: int) -> None:
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:
-    write_atomically(folder / CARD, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+    write_json(folder / CARD, card)

@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save
 
-from nonesuch.files import write_atomically
+from nonesuch.files import write_atomically, write_json
 from nonesuch.realdata import RealImages
 from nonesuch_worker.generators.compact import CompactGenerator
 from nonesuch_worker.generators.compact_folder import CARD, FORMAT, WEIGHTS
@@ -59,7 +59,7 @@ def export_generator(
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write_atomically(folder / WEIGHTS, data)
-    write_atomically(folder / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    write_json(folder / CARD, card)
     return folder
 
 
