@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load
 
-from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.tensors import faults
-from nonesuch_worker.generators.card import CARD, check_sha256, read_card
+from nonesuch.errors import GeneratorNotFound, IntegrityError
+from nonesuch_worker.generators.card import CARD, read_card
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
+from nonesuch_worker.generators.frozen import frozen
 
 __all__ = ["CARD", "FORMAT", "WEIGHTS", "load_compact"]
 
@@ -33,18 +31,8 @@ def load_compact(folder: Path) -> tuple[CompactGenerator, dict[str, Any]]:
         if not (folder / name).is_file():
             raise GeneratorNotFound(f"{folder} holds no generator: there is no {name}")
     card = read_card(folder)
-    config = _architecture(card, folder / CARD)
-    data = (folder / WEIGHTS).read_bytes()
-    check_sha256(folder / WEIGHTS, data, card)
-    try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise IntegrityError(f"{folder / WEIGHTS} is not a safetensors file: {error}") from error
-    network = CompactGenerator(config)
-    if found := faults(tensors, network.state_dict()):
-        raise InvalidValue(f"{folder / WEIGHTS} does not fit the architecture on its card: {'; '.join(found)}")
-    network.load_state_dict(tensors)
-    return network.requires_grad_(False).eval(), card
+    network = CompactGenerator(_architecture(card, folder / CARD))
+    return frozen(network, folder / WEIGHTS, card), card
 
 
 def _architecture(card: dict[str, Any], path: Path) -> CompactConfig:

@@ -18,18 +18,16 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import explain
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.tensors import faults
 from nonesuch_worker.condition.card import Card
 from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.card import CARD, check_sha256, more_of
+from nonesuch_worker.generators.card import CARD, more_of
+from nonesuch_worker.generators.frozen import frozen
 from nonesuch_worker.generators.load import load_generator
 
 WEIGHTS = "input.safetensors"
@@ -91,7 +89,7 @@ def load(argument: str, device: torch.device) -> Generator:
         card = Card.model_validate_json((folder / CARD).read_bytes())
     except ValidationError as error:
         raise IntegrityError(explain(error, f"the card {folder / CARD}")) from None
-    network = _read_network(folder / WEIGHTS, card)
+    network = frozen(card.network(), folder / WEIGHTS, card.model_dump())
     place = str(folder / BASE) if card.base.argument is None else card.base.argument
     base = load_generator(f"{card.base.family}:{place}", device)
     if base.info.sha256 != card.base.sha256:
@@ -100,20 +98,6 @@ def load(argument: str, device: torch.device) -> Generator:
             "it is another generator, copy the right one there"
         )
     return ConditionedGenerator(base, network, card)
-
-
-def _read_network(path: Path, card: Card) -> InputNetwork:
-    data = path.read_bytes()
-    check_sha256(path, data, card.model_dump())
-    try:
-        tensors = load_tensors(data)
-    except SafetensorError as error:
-        raise IntegrityError(f"{path} is not a safetensors file: {error}") from error
-    network = card.network()
-    if found := faults(tensors, network.state_dict()):
-        raise InvalidValue(f"{path} does not fit its card: {'; '.join(found)}")
-    network.load_state_dict(tensors)
-    return network.requires_grad_(False).eval()
 
 
 def _info(base: Generator, card: Card) -> GeneratorInfo:
