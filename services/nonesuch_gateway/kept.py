@@ -12,15 +12,13 @@ import re
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
-
-from pydantic import BaseModel, Field
 
 from nonesuch.errors import Busy, NonesuchError, OrderNotFound, RingClosed
 from nonesuch.keys import Keys
 from nonesuch.link import Op
 from nonesuch.model import Frozen
-from nonesuch.orders import Progress, State, place, progress_of
+from nonesuch.order_status import OrderStatus, Tickets
+from nonesuch.orders import Progress, place, progress_of
 from nonesuch.readers import Look, look
 from nonesuch.rings import close_ring, open_ring, touch_ring
 from nonesuch.tickets import sweep
@@ -41,29 +39,6 @@ class Note(Frozen):
     """What the request named."""
     owner: str
     """The id of the token by which it was placed."""
-
-
-class Tickets(BaseModel):
-    """The units of work of an order."""
-
-    made: int
-    of: int
-
-
-class OrderStatus(BaseModel):
-    """An order of `/v1/orders`."""
-
-    id: str
-    state: Literal["open"] | State
-    reason: str = Field(description="Why it ended early; empty if it did not.")
-    order: str = Field(description="Names the recipe: the `order` of every row.")
-    seed: int
-    count: int = Field(description="Images that were ordered.")
-    images: int = Field(description="Images that were made so far.")
-    tickets: Tickets
-    results: Literal["unread", "begun"] = Field(description="Results can be read once; begun says that they are.")
-    deadline: datetime
-    links: dict[str, str] = Field(description="Where this, its events and its results are.")
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from nonesuch.errors import OrderNotFound
+from nonesuch.order_status import OrderStatus
 from nonesuch_gateway.auth import CallerDep
 from nonesuch_gateway.bodies import JsonRoute
 from nonesuch_gateway.events import watch
 from nonesuch_gateway.formats import CONTENT
 from nonesuch_gateway.headers import image_headers, location
 from nonesuch_gateway.idempotency import OnceDep, in_progress
-from nonesuch_gateway.kept import Kept, OrderStatus, drop, find, keep
+from nonesuch_gateway.kept import Kept, drop, find, keep
 from nonesuch_gateway.negotiation import PreferencesDep
 from nonesuch_gateway.plans import order_terms, plan
 from nonesuch_gateway.problems import documented

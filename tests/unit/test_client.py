@@ -231,6 +231,22 @@ def test_a_stream_without_its_end_is_cut_off_even_if_nobody_says_so(service):
         service(short, retries=0)(lambda client: client.mint(6))
 
 
+def test_results_that_are_cut_off_are_not_asked_for_again_once_some_have_come(service, tmp_path):
+    data = arrow(3, 3, 1)
+    cut = httpx.Response(200, stream=CutOff(data[:-100]), headers=HEADERS)
+    with pytest.raises(errors.Unreachable, match=r"broke off after 2 batches.*with its seed"):
+        service(cut)(lambda client: client.order_results("a.b"))
+    with pytest.raises(errors.Unreachable, match=r"broke off after 4 bytes.*with its seed"):
+        service(httpx.Response(200, stream=CutOff(b"lost")))(
+            lambda client: client.export_order("a.b", tmp_path / "x.zip")
+        )
+    assert not list(tmp_path.iterdir()) and not service.pauses
+    begun = httpx.Response(200, stream=CutOff(data[:10]), headers=HEADERS)
+    batches = service(begun, images(3, 3, 1))(lambda client: client.order_results("a.b"))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert {str(request.url) for request in service.asked[-2:]} == {"http://gw/v1/orders/a.b/results"}
+
+
 def test_it_does_not_go_on_with_images_of_another_recipe(service):
     data = arrow(3, 3, 1)
     cut = httpx.Response(200, stream=CutOff(data[:-100]), headers=HEADERS)

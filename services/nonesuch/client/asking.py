@@ -50,7 +50,14 @@ class Asked(TypedDict, total=False):
     """Seconds until the last image must be minted; the service decides if left out."""
 
 
-def mint_ask(count: int | None, asked: Mapping[str, Any], *, accept: str = ARROW, format: str | None = None) -> Ask:
+def mint_ask(
+    count: int | None,
+    asked: Mapping[str, Any],
+    *,
+    path: str = "/v1/batches",
+    accept: str = ARROW,
+    format: str | None = None,
+) -> Ask:
     """The request for images. Its seed is fixed here, so that it asks for the same images when it is sent again.
 
     Raises `InvalidValue` for a parameter that is given twice, or that is not JSON.
@@ -68,7 +75,7 @@ def mint_ask(count: int | None, asked: Mapping[str, Any], *, accept: str = ARROW
     body["teacher"] = _teacher(body.get("teacher"))
     return Ask(
         "POST",
-        "/v1/batches",
+        path,
         params={} if format is None else {"format": format},
         headers={
             "Accept": accept,

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from nonesuch.client.answers import Body, opened
-from nonesuch.client.retries import Retries
+from nonesuch.client.flow import lost
+from nonesuch.client.retries import Again, Retries
 from nonesuch.client.wire import Ask, Head, Op, Work
 from nonesuch.errors import InvalidValue
 from nonesuch.files import replacing
@@ -25,6 +26,10 @@ SUFFIXES = {
 
 OnBytes = Callable[[int, int | None], None]
 """Told how many bytes are written, and how many there will be, where that is known."""
+
+
+def untold(done: int, total: int | None) -> None:
+    """Progress that nobody asked for."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +55,32 @@ def format_of(path: Path, named: str | None) -> str:
     return SUFFIXES[path.suffix.lower()]
 
 
-def written(ask: Ask, path: Path, retries: Retries, on_bytes: OnBytes) -> Op[Exported]:
-    """Ask, and write what is answered; the file appears when it is complete.
+def written(ask: Ask, path: Path, retries: Retries, on_bytes: OnBytes, *, once: bool = False) -> Op[Exported]:
+    """Ask, and write what is answered; the file appears when it is complete. `once` says that there is one answer only.
 
     Raises `InvalidValue` when there is such a file already, and what the gateway answers.
     """
     if path.exists():
         raise InvalidValue(f"{path} exists: remove it, or choose another name", field="path")
-    head, size = yield from retries.run(partial(_attempt, ask, path, on_bytes))
+    head, size = yield from retries.run(partial(_attempt, ask, path, on_bytes, once))
     headers = head.headers
     return Exported(path, size, int(headers.get("x-nonesuch-seed", "0")), headers.get("x-nonesuch-order", ""))
 
 
-def _attempt(ask: Ask, path: Path, on_bytes: OnBytes) -> Op[tuple[Head, int]]:
+def _attempt(ask: Ask, path: Path, on_bytes: OnBytes, once: bool) -> Op[tuple[Head, int]]:
     head = yield from opened(ask)
     length = head.headers.get("content-length")
     body, done = Body(head), 0
-    with ExitStack() as files:
-        file = files.enter_context(files.enter_context(replacing(path)).open("wb"))
-        while data := (yield from body.read()):
-            yield Work(partial(file.write, data))
-            done += len(data)
-            on_bytes(done, None if length is None else int(length))
-        yield Work(files.pop_all().close)  # which has the disk hold it
+    try:
+        with ExitStack() as files:
+            file = files.enter_context(files.enter_context(replacing(path)).open("wb"))
+            while data := (yield from body.read()):
+                yield Work(partial(file.write, data))
+                done += len(data)
+                on_bytes(done, None if length is None else int(length))
+            yield Work(files.pop_all().close)  # which has the disk hold it
+    except Again as again:
+        if once and done:
+            raise lost(again.error, f"{done} bytes") from again.error
+        raise
     return head, done

@@ -4,7 +4,8 @@
            waits for: its turn to try again, when the answer was refused or cut off ── unblocked by: the clock
 
 A request with a seed is answered with the same batches every time. So an answer that was cut off is asked for again
-from its beginning, and the batches that were handed out before are passed over.
+from its beginning, and the batches that were handed out before are passed over. The results of a large order are sent
+once, so there it is an error.
 """
 
 from collections import deque
@@ -18,15 +19,17 @@ from nonesuch.client.batch import Batch
 from nonesuch.client.retries import Again, Retries
 from nonesuch.client.splitting import Splitter
 from nonesuch.client.wire import Ask, Op
-from nonesuch.errors import Conflict, IntegrityError, InvalidValue, Unreachable
+from nonesuch.errors import Conflict, IntegrityError, InvalidValue, NonesuchError, Unreachable
 
 
 class Flow:
-    """Of the request `ask`, whose answer is an Arrow IPC stream. Holds what one read completes."""
+    """Of the request `ask`, whose answer is an Arrow IPC stream; `once` says that it is the only one. Holds what one
+    read completes."""
 
-    def __init__(self, ask: Ask, retries: Retries) -> None:
+    def __init__(self, ask: Ask, retries: Retries, *, once: bool = False) -> None:
         self._ask = ask
         self._retries = retries
+        self._once = once
         self._ready: deque[pa.RecordBatch] = deque()
         self._given = 0
         self._recipe: str | None = None
@@ -68,8 +71,10 @@ class Flow:
                     self._ready.extend(self._new(self._splitter.feed(data)))
                 except IntegrityError as error:
                     raise Again(error) from error
-        except Again:
+        except Again as again:
             self._body = None
+            if self._once and self._given:
+                raise lost(again.error, f"{self._given} batches") from again.error
             raise
         self._given += 1
         return Batch(self._ready.popleft(), recipe=self._recipe)
@@ -94,6 +99,14 @@ class Flow:
         skipped = min(self._to_skip, len(batches))
         self._to_skip -= skipped
         return batches[skipped:]
+
+
+def lost(error: NonesuchError, came: str) -> Unreachable:
+    """The error of results that broke off after some of them had come."""
+    return Unreachable(
+        f"the results broke off after {came}, and an order's are sent once: place it again with its seed, which makes "
+        f"the same images ({error})"
+    )
 
 
 def _recipe(headers: Mapping[str, str]) -> str | None:

@@ -1,13 +1,13 @@
 """The calls that mint."""
 
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 from urllib.parse import quote
 
 from nonesuch.client.asking import ARROW, DEADLINE_S, Asked, mint_ask
 from nonesuch.client.base import Base
 from nonesuch.client.batch import Batch
-from nonesuch.client.exporting import Exported, OnBytes, format_of, written
+from nonesuch.client.exporting import Exported, OnBytes, format_of, untold, written
 from nonesuch.client.flow import Flow
 from nonesuch.client.wire import Ask, Op
 
@@ -93,8 +93,4 @@ class Minting(Base):
         """
         path = Path(path)
         ask = mint_ask(count, asked, accept="*/*", format=format_of(path, format))
-        return (yield from written(ask, path, self.attempts(), on_bytes or _not_told))
-
-
-def _not_told(done: int, total: int | None) -> Any:
-    """Progress that nobody asked for."""
+        return (yield from written(ask, path, self.attempts(), on_bytes or untold))
