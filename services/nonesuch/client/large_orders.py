@@ -16,7 +16,7 @@ from nonesuch.order_status import OrderStatus
 PLACE = "/v1/orders"
 JSON = "application/json"
 RESULTS_S = 3600.0
-"""Between two batches. The gateway ends an order at its deadline, which comes earlier unless it was set."""
+"""How long the next batch may take: workers serve those who wait for an answer first."""
 
 
 class LargeOrders(Base):
