@@ -1,7 +1,7 @@
 """The fleet on a hand-made cluster: every seat is taken, whatever joins, leaves or dies."""
 
 import itertools
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 import pytest
 
@@ -17,6 +17,7 @@ class FakeHost:
         self.seats: dict[int, Seat] = {}
         self.dead: dict[Hashable, str] = {}
         self.stopped: list[tuple[Hashable, float]] = []
+        self.retired: list[Hashable] = []
 
     def nodes(self) -> list[Node]:
         return self.cluster
@@ -28,6 +29,9 @@ class FakeHost:
 
     def failure(self, worker: Hashable) -> str | None:
         return self.dead.get(worker)
+
+    def retire(self, worker: Hashable) -> None:
+        self.retired.append(worker)
 
     def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
         self.stopped += [(w, grace_s) for w in workers]
@@ -105,3 +109,74 @@ def test_stopping_gives_every_worker_time_for_its_ticket() -> None:
 def test_a_fleet_of_no_workers_is_refused() -> None:
     with pytest.raises(InvalidValue, match="at least 1"):
         Fleet(FakeHost(), workers=0)
+
+
+class Some:
+    """Serves with the nodes that the test says."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+        self.working: list[set[str]] = []
+        self.closed = False
+
+    def serving(self, nodes: Sequence[Node], working: Collection[str], now: float) -> list[Node]:
+        self.working.append(set(working))
+        return [node for node in nodes if node.id in self.names]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_workers_of_a_node_that_does_not_serve_end_when_they_have_finished() -> None:
+    host, some = FakeHost(LAPTOP, BOX), Some("laptop", "box")
+    fleet = Fleet(host, workers=1, elastic=some)
+    fleet.reconcile(0.0)
+    assert {s.node for s in host.seats.values()} == {"laptop", "box"}
+    some.names = {"laptop"}
+    for second in range(1, 60):  # as long as their tickets take
+        fleet.reconcile(float(second))
+    retired = [number for number, seat in host.seats.items() if seat.node == "box"]
+    assert host.retired == retired
+    assert not host.stopped
+    assert some.working[-1] == {"laptop", "box"}
+    host.dead |= dict.fromkeys(retired, "it returned")
+    fleet.reconcile(60.0)
+    fleet.reconcile(61.0)
+    assert some.working[-1] == {"laptop"}
+    assert len(host.seats) == 3
+    some.names.add("box")
+    fleet.reconcile(62.0)
+    assert len(host.seats) == 5  # they did not die, so there is no pause
+
+
+def test_a_node_that_serves_again_waits_for_its_workers_to_have_finished() -> None:
+    host, some = FakeHost(LAPTOP), Some("laptop")
+    fleet = Fleet(host, workers=1, elastic=some)
+    fleet.reconcile(0.0)
+    some.names.clear()
+    fleet.reconcile(1.0)
+    some.names = {"laptop"}
+    fleet.reconcile(2.0)
+    assert (host.retired, len(host.seats)) == ([0], 1)
+    host.dead[0] = "it returned"
+    fleet.reconcile(3.0)
+    assert len(host.seats) == 2
+
+
+def test_a_node_that_leaves_while_its_workers_finish_gives_them_the_usual_time() -> None:
+    host, some = FakeHost(LAPTOP), Some("laptop")
+    fleet = Fleet(host, workers=1, elastic=some)
+    fleet.reconcile(0.0)
+    some.names.clear()
+    fleet.reconcile(1.0)
+    host.cluster.clear()
+    fleet.reconcile(2.0)
+    assert host.stopped == [(0, 10.0)]
+
+
+def test_a_fleet_that_stops_says_so_to_who_chooses_its_nodes() -> None:
+    some = Some()
+    fleet = Fleet(FakeHost(), elastic=some)
+    fleet.stop()
+    fleet.run()
+    assert some.closed

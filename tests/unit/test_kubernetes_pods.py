@@ -10,6 +10,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.redis_users import USERS
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_gateway.shutdown import CUT_S
+from nonesuch_worker.elastic import Times
 from nonesuch_worker.fleet import Node, seats
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +227,9 @@ def test_ray_asks_for_its_token_and_takes_work_on_workers_only(name: str) -> Non
     assert seats([Node("head", cpus=0, gpus=0)], workers=1) == set()
     assert group["minReplicas"] == group["replicas"] < group["maxReplicas"]
     assert spec["enableInTreeAutoscaling"] is True
+    assert spec["autoscalerOptions"]["version"] == "v2"  # the one that `--elastic` talks to
+    assert " --elastic\n" in head["template"]["spec"]["containers"][0]["args"][0]
+    assert 2 * spec["autoscalerOptions"]["idleTimeoutSeconds"] < Times().rest_s
     assert group["template"]["spec"]["containers"][0]["args"][-1] == f"{cluster['metadata']['name']}-head-svc:6379"
 
 

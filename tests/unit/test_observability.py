@@ -171,6 +171,17 @@ def test_what_is_provisioned_fits_together(name: str) -> None:
     assert (nonesuch.get("scheme") == "https") == (".tls." in name)
 
 
+def test_the_command_for_prometheus_operator_makes_the_same_rules() -> None:
+    page = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^    (\{ printf .*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euc", f"kubectl() {{ cat; }}\n{shown}"], cwd=ROOT, capture_output=True, check=True, timeout=30
+    )
+    rules = yaml.safe_load(done.stdout)
+    assert (rules["apiVersion"], rules["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert rules["spec"] == yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
+
+
 @needs_promtool
 def test_alerts_fire_when_they_should() -> None:
     assert _promtool("test", "rules", str(PROMETHEUS / "alerts.test.yml")) == 0

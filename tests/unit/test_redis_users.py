@@ -14,7 +14,7 @@ LUA = ROOT / "services/nonesuch/lua"
 ENDING = ("cancel", "give_back", "sweep")
 PLACING = ("place", "open_ring", "touch_ring", "close_ring", "take", "release", "read_ring", "publish")
 SCRIPTS = {
-    "worker": ("claim", "renew", "commit", *ENDING),
+    "worker": ("claim", "renew", "commit", "load", *ENDING),
     "trainer": (*PLACING, "drop_channel", "count"),
     "gateway": (*PLACING, "spend", "stats", *ENDING),
 }

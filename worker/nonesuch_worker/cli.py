@@ -17,6 +17,29 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of one worker; its share of its node's cores if left out.")
     ] = None,
+    elastic: Annotated[
+        bool,
+        typer.Option(
+            "--elastic",
+            envvar="NONESUCH_ELASTIC",
+            help="Have Ray's autoscaler add nodes under load and end idle ones.",
+        ),
+    ] = False,
+    elastic_busy_s: Annotated[
+        float,
+        typer.Option(envvar="NONESUCH_ELASTIC_BUSY_S", help="Seconds of more work than workers: ask for nodes."),
+    ] = 15.0,
+    elastic_idle_s: Annotated[
+        float,
+        typer.Option(envvar="NONESUCH_ELASTIC_IDLE_S", help="Seconds in which fewer nodes were enough: give some up."),
+    ] = 300.0,
+    elastic_rest_s: Annotated[
+        float,
+        typer.Option(
+            envvar="NONESUCH_ELASTIC_REST_S",
+            help="Seconds for the autoscaler to end a node that was given up, more than its idle timeout.",
+        ),
+    ] = 180.0,
 ) -> None:
     """Keep one worker for each GPU of the cluster (or --workers on a CPU node) and restart what dies, until Ctrl-C."""
     from nonesuch.process import ensure_cpu_settings
@@ -24,13 +47,19 @@ def worker(
     ensure_cpu_settings()
     import torch
 
+    from nonesuch.errors import InvalidValue
     from nonesuch.link import Link
     from nonesuch.process import on_signal
+    from nonesuch_worker.elastic import Elastic, Times
+    from nonesuch_worker.elastic_nodes import ElasticNodes, RedisLoad
     from nonesuch_worker.fleet import Fleet
     from nonesuch_worker.generators.load import load_generator
     from nonesuch_worker.ray_host import RayHost
     from nonesuch_worker.settings import WorkerSettings
 
+    if elastic and not address:
+        raise InvalidValue("--elastic needs a Ray cluster with an autoscaler: give its head with --address")
+    times = Times(busy_s=elastic_busy_s, idle_s=elastic_idle_s, rest_s=elastic_rest_s)
     given = {"generators": tuple(generator or ()), "threads": threads}
     settings = WorkerSettings.from_env().model_copy(update={k: v for k, v in given.items() if v})
     with Link(settings.redis) as link:
@@ -39,7 +68,8 @@ def worker(
         load_generator(source, torch.device("cpu"))  # a mistake shows here, not in an actor that restarts for ever
     host = RayHost(settings, address)
     try:
-        fleet = Fleet(host, workers=workers, threads=settings.threads)
+        nodes = ElasticNodes(host, RedisLoad(settings.redis), workers, Elastic(times)) if elastic else None
+        fleet = Fleet(host, workers=workers, threads=settings.threads, elastic=nodes)
         with on_signal(fleet.stop):
             fleet.run()
     finally:

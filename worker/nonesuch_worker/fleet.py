@@ -2,13 +2,14 @@
 
     reconcile   waits for: its interval ── compares the seats that should be taken with those that are
 
-Plain Python: where workers run and how they are started is behind `Host`, which `ray_host.py` fills with Ray.
+Plain Python: where workers run and how they are started is behind `Host`, which `ray_host.py` fills with Ray. Which
+nodes have workers is behind `Serving`: all, unless the fleet is elastic (`elastic_nodes.py`).
 """
 
 import logging
 import threading
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,8 +58,24 @@ class Host(Protocol):
         """Why the worker ended, or None while it runs. Does not block."""
         ...
 
+    def retire(self, worker: Hashable) -> None:
+        """Ask a worker to end after the tickets in hand, however long they take; returns at once."""
+        ...
+
     def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
         """Let the workers finish the ticket in hand; end by force what still runs after `grace_s` seconds."""
+        ...
+
+
+class Serving(Protocol):
+    """Chooses the nodes that are to have workers."""
+
+    def serving(self, nodes: Sequence[Node], working: Collection[str], now: float) -> Sequence[Node]:
+        """Some of `nodes`. `working` are the ids of those that have a worker now."""
+        ...
+
+    def close(self) -> None:
+        """The fleet ends."""
         ...
 
 
@@ -85,6 +102,8 @@ def seats(nodes: Iterable[Node], workers: int, threads: int | None = None) -> se
 class _Taken:
     worker: Hashable
     started: float
+    retired: bool = False
+    """It was asked to end, as its node no longer serves."""
 
 
 @dataclass
@@ -94,6 +113,7 @@ class Fleet:
     host: Host
     workers: int = 1
     threads: int | None = None
+    elastic: Serving | None = None
     interval_s: float = INTERVAL_S
     _taken: dict[Seat, _Taken] = field(default_factory=dict)
     _deaths: dict[Seat, int] = field(default_factory=dict)
@@ -112,31 +132,50 @@ class Fleet:
         finally:
             self.host.stop([taken.worker for taken in self._taken.values()], grace_s=GRACE_S)
             self._taken.clear()
+            if self.elastic is not None:
+                self.elastic.close()
 
     def stop(self) -> None:
         """Ask `run` to return. May be called from a signal handler."""
         self._stop.set()
 
     def reconcile(self, now: float) -> None:
-        """One step: forget workers that ended or whose node leaves, start those that are missing. Blocks while workers
-        on a node that leaves finish their tickets, `GRACE_S` at most.
+        """One step: forget workers that ended or whose node leaves, retire those of a node that no longer serves, start
+        those that are missing. Blocks while workers on a node that leaves finish their tickets, `GRACE_S` at most.
         """
-        wanted = seats(self.host.nodes(), self.workers, self.threads)
-        if left := sorted(self._taken.keys() - wanted):
-            for seat in left:
-                log.warning("node %s leaves, and with it worker %d", seat.node, seat.number)
-                self._deaths.pop(seat, None)
-            self.host.stop([self._taken.pop(seat).worker for seat in left], grace_s=GRACE_S)
+        nodes = self.host.nodes()
+        wanted = seats(self._serving(nodes, now), self.workers, self.threads)
+        self._leave(self._taken.keys() - seats(nodes, self.workers, self.threads))
         for seat, taken in list(self._taken.items()):
             if (reason := self.host.failure(taken.worker)) is not None:
                 self._bury(seat, taken, reason, now)
+            elif seat not in wanted and not taken.retired:
+                self.host.retire(taken.worker)
+                taken.retired = True
         for seat in sorted(wanted - self._taken.keys()):
             if now >= self._not_before.get(seat, 0.0):
                 self._taken[seat] = _Taken(self.host.start(seat), now)
                 log.info("started worker %d on node %s", seat.number, seat.node)
 
+    def _serving(self, nodes: Sequence[Node], now: float) -> Sequence[Node]:
+        if self.elastic is None:
+            return nodes
+        return self.elastic.serving(nodes, {seat.node for seat in self._taken}, now)
+
+    def _leave(self, left: Iterable[Seat]) -> None:
+        workers = []
+        for seat in sorted(left):
+            log.warning("node %s leaves, and with it worker %d", seat.node, seat.number)
+            self._deaths.pop(seat, None)
+            workers.append(self._taken.pop(seat).worker)
+        if workers:
+            self.host.stop(workers, grace_s=GRACE_S)
+
     def _bury(self, seat: Seat, taken: _Taken, reason: str, now: float) -> None:
         del self._taken[seat]
+        if taken.retired:
+            log.info("worker %d on node %s has finished", seat.number, seat.node)
+            return
         died_young = now - taken.started < MAX_BACKOFF_S
         deaths = self._deaths[seat] = self._deaths.get(seat, 0) + 1 if died_young else 1
         pause = min(MAX_BACKOFF_S, self.interval_s * 2 ** (deaths - 1))

@@ -1,17 +1,20 @@
 """Ray as the fleet's host: decides where actors live, and nothing else. No data passes through it."""
 
 import logging
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import ray
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.autoscaler.sdk import request_resources
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nonesuch.cores import available_cores
 from nonesuch.process import ray_environment
 from nonesuch_worker.actor import WorkerActor
+from nonesuch_worker.elastic_nodes import Answer, Bundle
 from nonesuch_worker.fleet import Node, Seat
 from nonesuch_worker.settings import OBJECT_STORE_BYTES, WorkerSettings
 
@@ -26,6 +29,7 @@ class RayHost:
 
     def __init__(self, settings: WorkerSettings, address: str | None = None) -> None:
         self._settings = settings
+        self._asked = 0
         options: dict[str, Any] = {"address": address or "local"}
         if not address:
             options |= {
@@ -69,14 +73,33 @@ class RayHost:
             return str(error).strip().splitlines()[-1]
         return "it returned"
 
+    def retire(self, worker: Hashable) -> None:
+        assert isinstance(worker, _Worker)
+        worker.actor.stop.remote()
+
     def stop(self, workers: Iterable[Hashable], grace_s: float) -> None:
         ours = [w for w in workers if isinstance(w, _Worker)]
         for worker in ours:
-            worker.actor.stop.remote()
+            self.retire(worker)
         if ours and grace_s:
             ray.wait([w.running for w in ours], num_returns=len(ours), timeout=grace_s)
         for worker in ours:
             ray.kill(worker.actor, no_restart=True)
+
+    def ask(self, bundles: Sequence[Bundle]) -> None:
+        self._asked = len(bundles)
+        request: Any = request_resources
+        request(bundles=list(bundles))
+
+    def answer(self) -> Answer:
+        reply = GetClusterStatusReply()
+        reply.ParseFromString(self._gcs.get_cluster_status(timeout_s=GCS_S))
+        state = reply.autoscaling_state
+        if not state.autoscaler_state_version:
+            return "silent"
+        # What is denied is an old request for a moment, so its size tells whether it is the last one.
+        denied = {sum(r.count for r in c.resource_requests) for c in state.infeasible_cluster_resource_constraints}
+        return "denied" if self._asked in denied else "pending"
 
     def close(self) -> None:
         """Leave the cluster; a private one ends."""
