@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from drill import going_on
+from drill import ORDER, going_on
 from stack import RUNNING, Stack, out
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
@@ -44,6 +44,7 @@ def test_ten_minutes_under_load_leave_no_trace(stack: Stack, say: Callable[[str]
             time.sleep(SAMPLE_S)
     assert orderer.wrong == [] and len(orderer.done) > 10
     assert not prober.failures(began)
+    say(f"soak: {len(orderer.done)} orders of {ORDER} images, {len(prober.seen)} requests")
     early = [sample for passed, sample in samples if WARM_S <= passed < WARM_S + 60]
     late = [sample for passed, sample in samples if passed >= SOAK_S - 60]
     for name in late[-1]:
