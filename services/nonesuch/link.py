@@ -82,7 +82,7 @@ def _translate(error: Exception, settings: RedisSettings) -> NonesuchError:
     if isinstance(error, OutOfMemoryError):
         return Busy("Redis has no memory left (maxmemory): use smaller rings, or give it more")
     why = str(error).rstrip(".")
-    if isinstance(error, NoPermissionError):
+    if isinstance(error, NoPermissionError) or _is_refusal(error):
         return ServiceError(
             f"Redis at {settings.safe_url} does not let us do this: {why}. If its users come from `nonesuch init`, "
             "run that again and restart Redis"
@@ -96,6 +96,11 @@ def _translate(error: Exception, settings: RedisSettings) -> NonesuchError:
         f"no answer from Redis at {settings.safe_url}: {why}. Is it running? Set NONESUCH_REDIS_URL, "
         "or start everything on this machine with `nonesuch up`"
     )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a script may not do what it does; there is no class of its own for that."""
+    return "The user executing the script can't run this command" in str(error)
 
 
 _TROUBLE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, NoPermissionError, OSError)
@@ -149,6 +154,8 @@ class Link:
                 except _TROUBLE as error:
                     raise _translate(error, self.settings) from error
                 except ResponseError as error:
+                    if _is_refusal(error):
+                        raise _translate(error, self.settings) from error
                     call = op.throw(error)
                 else:
                     call = op.send(reply)
@@ -197,6 +204,8 @@ class AsyncLink:
                 except _TROUBLE as error:
                     raise _translate(error, self.settings) from error
                 except ResponseError as error:
+                    if _is_refusal(error):
+                        raise _translate(error, self.settings) from error
                     call = op.throw(error)
                 else:
                     call = op.send(reply)

@@ -18,6 +18,7 @@ from nonesuch.link import AsyncLink, Call, Link, Op
 from nonesuch.local import free_port
 from nonesuch.private_redis import find_redis_server
 from nonesuch.redis_users import USERS
+from nonesuch.stats import read_stats
 from nonesuch_gateway.secret_files import make_secrets
 
 ADMIN = "user admin on nopass ~* &* +@all"
@@ -80,6 +81,23 @@ def test_a_user_gets_in_by_the_password_file_and_may_not_flush(guarded: str, sec
         link.ping()
         with pytest.raises(ServiceError, match=r"does not let us do this: .*flushall.*nonesuch init"):
             link.run(command("FLUSHALL"))
+
+
+def test_a_script_that_may_not_do_what_it_does_says_so_too(guarded: str, secrets: Path) -> None:
+    async def awaited() -> None:
+        link = AsyncLink(as_user(guarded, secrets, "worker"))
+        try:
+            await link.run(read_stats(link.keys))
+        finally:
+            await link.close()
+
+    refusal = r"does not let us do this: .*can't run this command.*nonesuch init"
+    with Link(as_user(guarded, secrets, "worker")) as link:
+        link.run(announce(link.keys, WORKER))
+        with pytest.raises(ServiceError, match=refusal):
+            link.run(read_stats(link.keys))
+    with pytest.raises(ServiceError, match=refusal):
+        asyncio.run(awaited())
 
 
 def test_the_password_is_read_at_every_connect(guarded: str, secrets: Path, tmp_path: Path) -> None:
