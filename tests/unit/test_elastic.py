@@ -244,6 +244,12 @@ def test_a_node_that_the_autoscaler_keeps_serves_again_and_is_left_alone() -> No
     assert cluster.nodes == {"n001"}
 
 
+def test_nodes_that_always_serve_are_not_given_up() -> None:
+    cluster = Cluster(least=0, there=4, policy=Elastic(TIMES, least=2))
+    cluster.run(int(KEPT_S))
+    assert cluster.nodes == cluster.serving == {"n001", "n002"}
+
+
 def test_load_that_comes_back_takes_a_node_into_service_at_once() -> None:
     cluster = Cluster(least=0, there=2)
     cluster.run(310)

@@ -228,7 +228,8 @@ def test_ray_asks_for_its_token_and_takes_work_on_workers_only(name: str) -> Non
     assert group["minReplicas"] == group["replicas"] < group["maxReplicas"]
     assert spec["enableInTreeAutoscaling"] is True
     assert spec["autoscalerOptions"]["version"] == "v2"  # the one that `--elastic` talks to
-    assert " --elastic\n" in head["template"]["spec"]["containers"][0]["args"][0]
+    started = head["template"]["spec"]["containers"][0]["args"][0]
+    assert started.endswith(f" --elastic --elastic-least={group['minReplicas']}\n")
     assert 2 * spec["autoscalerOptions"]["idleTimeoutSeconds"] < Times().rest_s
     assert group["template"]["spec"]["containers"][0]["args"][-1] == f"{cluster['metadata']['name']}-head-svc:6379"
 

@@ -25,6 +25,12 @@ def worker(
             help="Have Ray's autoscaler add nodes under load and end idle ones.",
         ),
     ] = False,
+    elastic_least: Annotated[
+        int,
+        typer.Option(
+            min=1, envvar="NONESUCH_ELASTIC_LEAST", help="Nodes that always serve: the autoscaler's lower bound."
+        ),
+    ] = 1,
     elastic_busy_s: Annotated[
         float,
         typer.Option(envvar="NONESUCH_ELASTIC_BUSY_S", help="Seconds of more work than workers: ask for nodes."),
@@ -68,7 +74,9 @@ def worker(
         load_generator(source, torch.device("cpu"))  # a mistake shows here, not in an actor that restarts for ever
     host = RayHost(settings, address)
     try:
-        nodes = ElasticNodes(host, RedisLoad(settings.redis), workers, Elastic(times)) if elastic else None
+        nodes = (
+            ElasticNodes(host, RedisLoad(settings.redis), workers, Elastic(times, elastic_least)) if elastic else None
+        )
         fleet = Fleet(host, workers=workers, threads=settings.threads, elastic=nodes)
         with on_signal(fleet.stop):
             fleet.run()

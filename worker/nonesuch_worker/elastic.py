@@ -8,7 +8,7 @@
 
 What holds a node is a worker on it. A request only brings nodes, and is withdrawn when they work, or when the load is
 gone. One beyond the autoscaler's bounds brings nothing at all, so a request that is denied is halved. One node
-always serves, as nobody can place an order where there is no worker.
+always serves, or `least` of them, as nobody can place an order where there is no worker.
 """
 
 import logging
@@ -66,6 +66,8 @@ class Elastic:
     """Decides, step by step. It starts from what is there: forgetting everything costs no more than `idle_s`."""
 
     times: Times = field(default_factory=Times)
+    least: int = 1
+    """Nodes that always serve, if they are there. An autoscaler would not end any below its lower bound anyway."""
     _first_seen: dict[str, float] = field(default_factory=dict)
     _resting: dict[str, float] = field(default_factory=dict)
     """Node → since when it has had no worker."""
@@ -199,7 +201,7 @@ class Elastic:
         room = sum(nodes[node] for node in serving)
         left = len(serving)
         for node in sorted(serving, key=lambda node: (self._first_seen[node], node), reverse=True):
-            if left > max(1, self._kept) and room - nodes[node] >= needed:
+            if left > max(self.least, self._kept) and room - nodes[node] >= needed:
                 self._resting[node] = now
                 left, room = left - 1, room - nodes[node]
                 log.info("giving up node %s: %d workers have been enough for %.0f s", node, needed, self.times.idle_s)
