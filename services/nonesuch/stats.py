@@ -42,6 +42,7 @@ class TicketStats(Frozen):
     open: int = Field(description="Not committed: leased or waiting.")
     leased: int = Field(description="In the hands of a worker.")
     waiting: int = Field(description="In nobody's: for a worker, or for room in their ring.")
+    claimable: int = Field(description="Of these, those that one more worker could claim now.")
 
 
 class OrderStats(Frozen):
@@ -114,7 +115,7 @@ class Stats(Frozen):
 
 def read_stats(keys: Keys) -> Op[Stats]:
     """The service at this moment. Does not block."""
-    now_ms, leased, rings, priorities, channels, heartbeats, needed = yield script("stats", keys)
+    now_ms, leased, claimable, rings, priorities, channels, heartbeats, needed = yield script("stats", keys)
     memory: dict[str, int] = yield Call("INFO", "memory")
     workers = [(WorkerInfo.model_validate_json(document), left_ms) for document, left_ms in heartbeats]
     unfinished = sum(left for *_, left in priorities)
@@ -122,7 +123,7 @@ def read_stats(keys: Keys) -> Op[Stats]:
         at=now_ms / 1000,
         redis=RedisMemory(used_bytes=int(memory["used_memory"]), max_bytes=int(memory["maxmemory"]) or None),
         workers=tuple(sorted((_worker(w, left_ms, now_ms) for w, left_ms in workers), key=lambda w: w.id)),
-        tickets=TicketStats(open=unfinished, leased=leased, waiting=max(0, unfinished - leased)),
+        tickets=TicketStats(open=unfinished, leased=leased, waiting=max(0, unfinished - leased), claimable=claimable),
         orders={name.decode(): OrderStats(open=n, claimable=claimable) for name, n, claimable, _ in priorities},
         generators=_generators([w for w, _ in workers], needed),
         rings=tuple(sorted((_ring(now_ms, *ring) for ring in rings), key=lambda r: r.name)),

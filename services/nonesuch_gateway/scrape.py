@@ -102,6 +102,7 @@ def _workers(stats: Stats) -> Iterator[Metric]:
 def _generators(stats: Stats) -> Iterator[Metric]:
     tickets = {"leased": stats.tickets.leased, "waiting": stats.tickets.waiting}
     yield _gauges("tickets", "Of open orders, that are not committed.", "state", tickets)
+    yield _gauge("claimable_tickets", "Of those that wait, that one more worker could claim.", stats.tickets.claimable)
     orders: dict[str, float] = {name: of.open for name, of in stats.orders.items()}
     yield _gauges("open_orders", "Open orders.", "priority", orders)
     found = stats.generators

@@ -81,6 +81,19 @@ local function unread_again(name)
   while redis.call('LMOVE', k_in_hand(name), k_ready(name), 'RIGHT', 'LEFT') do end
 end
 
+-- The tickets of a ring's orders that one more worker could claim; those that wait for room are not among them.
+local function claimable_in(name)
+  local returned, fresh = 0, 0
+  for _, id in ipairs(redis.call('SMEMBERS', k_orders(name))) do
+    local o = redis.call('HMGET', k_order(id), 'left', 'outstanding')
+    returned = returned + redis.call('LLEN', k_returned(id))  -- outstanding, and with a slot of their own
+    fresh = fresh + tonumber(o[1]) - tonumber(o[2])
+  end
+  local r = redis.call('HMGET', k_ring(name), 'policy', 'reserved')
+  if r[1] ~= 'latest' then fresh = math.min(fresh, redis.call('LLEN', k_free(name)) - tonumber(r[2])) end
+  return returned + math.max(0, fresh)
+end
+
 -- A hash of numbers as a table.
 local function counts(key)
   local flat, found = redis.call('HGETALL', key), {}

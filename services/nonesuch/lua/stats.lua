@@ -1,5 +1,5 @@
 -- stats: what the service is doing, at one moment. Reads nothing but what the sets of rings, channels and workers name.
--- Returns {now in ms, tickets under a lease, rings, priorities, channels, workers, generators}:
+-- Returns {now in ms, tickets under a lease, tickets that one more worker could claim, rings, priorities, channels, workers, generators}:
 --   ring      {name, {policy, slots, slot bytes, reserved, committed, overwritten, opened in ms}, expires in ms,
 --             free slots, unread entries}
 --   priority  {name, open orders, of these claimable ones, tickets that are not committed}
@@ -7,10 +7,11 @@
 --   worker    {heartbeat (JSON), ms until it lapses}
 --   generator {id, open orders that need it, their tickets that are not committed}
 local rings, priorities, channels, workers, generators = {}, {}, {}, {}, {}
-local open, left, needed = {}, {}, {}
+local open, left, needed, claimable = {}, {}, {}, 0
 for _, priority in ipairs(PRIORITIES) do open[priority], left[priority] = 0, 0 end
 
 for _, name in ipairs(redis.call('ZRANGE', K_RINGS, 0, -1)) do
+  claimable = claimable + claimable_in(name)
   local r = redis.call('HMGET', k_ring(name), 'policy', 'slots', 'slot_bytes', 'reserved', 'committed', 'overwritten',
     'opened')
   rings[#rings + 1] = {name, r, redis.call('ZSCORE', K_RINGS, name), redis.call('LLEN', k_free(name)),
@@ -41,4 +42,4 @@ for _, id in ipairs(redis.call('SMEMBERS', K_WORKERS)) do
   if heartbeat then workers[#workers + 1] = {heartbeat, redis.call('PTTL', k_worker(id))} end
 end
 
-return {now_ms(), redis.call('ZCARD', K_LEASES), rings, priorities, channels, workers, generators}
+return {now_ms(), redis.call('ZCARD', K_LEASES), claimable, rings, priorities, channels, workers, generators}

@@ -48,7 +48,7 @@ def test_a_generator_id_that_is_none(http, workers, name):
 def test_stats_of_a_service_in_which_nothing_happens(http):
     stats = http.get("/v1/stats").json()
     assert stats["workers"] == stats["rings"] == stats["acceptance"] == stats["snapshots"] == []
-    assert stats["tickets"] == {"open": 0, "leased": 0, "waiting": 0}
+    assert stats["tickets"] == {"open": 0, "leased": 0, "waiting": 0, "claimable": 0}
     nothing = {"open": 0, "claimable": 0}
     assert stats["orders"] == {"interactive": nothing, "bulk": nothing}
     assert 0 < stats["redis"]["used_bytes"] < stats["redis"]["max_bytes"]
@@ -66,7 +66,7 @@ def test_stats_of_orders_tickets_and_rings(http, workers, link, mint):
     ticket = next(ticket for ticket in tickets if ticket.order.id == "a")
     assert link.run(commit(link.keys, ticket, mint(ticket), 2)) == "committed"
     stats = Stats.model_validate(http.get("/v1/stats").json())
-    assert stats.tickets.model_dump() == {"open": 6, "leased": 4, "waiting": 2}
+    assert stats.tickets.model_dump() == {"open": 6, "leased": 4, "waiting": 2, "claimable": 1}
     assert stats.orders["interactive"].model_dump() == {"open": 1, "claimable": 0}
     assert stats.orders["bulk"].model_dump() == {"open": 2, "claimable": 2}
     another, ring = stats.rings
@@ -75,7 +75,7 @@ def test_stats_of_orders_tickets_and_rings(http, workers, link, mint):
     assert ring.bytes == 6 * 65_536 and 0 <= ring.age_s < 60 and 40 < ring.expires_s <= 100
     for name in ("a", "b", "c"):
         link.run(cancel(link.keys, name))
-    assert http.get("/v1/stats").json()["tickets"] == {"open": 0, "leased": 0, "waiting": 0}
+    assert http.get("/v1/stats").json()["tickets"] == {"open": 0, "leased": 0, "waiting": 0, "claimable": 0}
 
 
 def test_stats_of_workers_and_of_what_they_have_tried(http, workers):
