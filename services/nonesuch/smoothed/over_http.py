@@ -25,11 +25,13 @@ from nonesuch.smoothed.resident import NO_SNAPSHOT
 from nonesuch.smoothed.settings import Orders
 from nonesuch.smoothed.source import Minted, Snapshot
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch.stopping import Stopped
+from nonesuch.stopping import Stopped, pause
 
 CHANNEL = "smoothed"
 PAUSE_S = 2.0
 """Between two attempts, each of which the client has repeated a few times."""
+LOOK_S = 0.5
+"""Between two looks for a worker."""
 STOP_S = 0.1
 """How long a stop has to wait at most."""
 
@@ -57,15 +59,18 @@ class HttpSource:
         pass  # nothing is open but in `mint`
 
     def _catalog(self) -> Catalog:
-        """As if the gateway were a worker that offers what all of them do."""
+        """As if the gateway were a worker that offers what all do. Waits until one is there, `timeout_s` at most."""
+        end = time.monotonic() + self._timeout_s
         with Client(self._url, self._token) as client:
+            while not (generators := client.generators()) and time.monotonic() < end:
+                pause(self._stop, min(LOOK_S, self._timeout_s))
             gateway = WorkerInfo(
                 id="gateway",
                 host=client.settings.url,
                 pid=0,
                 device="",
                 started=0.0,
-                generators=client.generators(),
+                generators=generators,
                 strategies=client.strategies(),
             )
         return Catalog(workers=(gateway,))

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 
@@ -318,6 +319,14 @@ def test_what_cannot_work_is_refused_at_once(make: Make, worker, given: dict, er
     with pytest.raises(error, match=words):
         make(**given)
     assert not worker.tickets
+
+
+def test_workers_that_come_later_are_waited_for(make: Make, redis_url: str) -> None:
+    later = threading.Timer(0.7, lambda: workers.enter_context(working(redis_url)))
+    with ExitStack() as workers:
+        later.start()
+        assert len(make()) == SIZE
+        later.join()
 
 
 def test_a_service_that_is_not_there(make: Make, url: str) -> None:
