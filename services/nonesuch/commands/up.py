@@ -1,6 +1,6 @@
 """`nonesuch up`: the whole service on this machine, until Ctrl-C."""
 
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,27 +26,30 @@ def up(
     """Start Redis (unless NONESUCH_REDIS_URL names one), workers and gateway; show what they do; stop on Ctrl-C."""
     from nonesuch.link import Link
     from nonesuch.local import LocalService
+    from nonesuch.process import on_signal
 
     console = Console(highlight=False)
+    asked = threading.Event()  # an exception would be lost where Python ignores it, as in a destructor
     service = LocalService(
         logs=logs, workers=workers, host=host, port=port, generators=tuple(generator or ()), on_step=console.print
     )
     try:
-        with service, Link(service.redis) as link:
+        with service, on_signal(asked.set), Link(service.redis) as link:
             console.print(f"ready: {service.url}  (Redis {service.redis.safe_url}; logs in {logs}; Ctrl-C stops)")
-            _watch(console, service, link)
-    except KeyboardInterrupt:
-        console.print("stopped")
+            _watch(console, service, link, asked)
+    except KeyboardInterrupt:  # while it started
+        pass
+    console.print("stopped")
 
 
-def _watch(console: Console, service: "LocalService", link: "Link") -> None:
-    """Show the status until interrupted, or until a part of the service ends."""
+def _watch(console: Console, service: "LocalService", link: "Link", asked: threading.Event) -> None:
+    """Show the status until asked to stop. Raises `ServiceError` when a part of the service ends."""
     from nonesuch.errors import Unreachable
     from nonesuch.status import as_table, one_line, read_status
 
     before = None
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        while True:
+        while not asked.is_set():
             service.check()
             try:
                 now = link.run(read_status(link.keys))
@@ -59,4 +62,4 @@ def _watch(console: Console, service: "LocalService", link: "Link") -> None:
                 else:
                     live.console.print(one_line(now, rate))
                 before = now
-            time.sleep(1.0 if console.is_terminal else 10.0)
+            asked.wait(1.0 if console.is_terminal else 10.0)
