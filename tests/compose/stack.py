@@ -10,7 +10,6 @@ stack.until(lambda: ..., "what is waited for")
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -33,13 +32,6 @@ RUNNING = ("redis", "head", "worker", "gateway")
 
 def run(*command: str, timeout: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env})
-
-
-def free_port() -> int:
-    """One that stays the same when the gateway is started again."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def out(*command: str, timeout: float = 60) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 from drill import Orderer, Prober, Table, going_on
-from stack import PROFILES, Stack, free_port, out
+from stack import PROFILES, Stack, out
+
+from nonesuch.local import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from stack import ROOT, Stack, free_port
+from stack import ROOT, Stack
+
+from nonesuch.local import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.local import LocalService
+from nonesuch.local import LocalService, free_port
 
 pytestmark = pytest.mark.timeout(240)
 README = Path(__file__).parents[2] / "README.md"
@@ -19,10 +18,8 @@ SHOWN_URL = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     logs = tmp_path_factory.mktemp("logs")
-    with LocalService(logs=logs, port=port, private=True, threads=1, generators=("fashion-mnist",)) as running:
+    with LocalService(logs=logs, port=free_port(), private=True, threads=1, generators=("fashion-mnist",)) as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 -- stats: what the service is doing, at one moment. Reads nothing but what the sets of rings, channels and workers name.
--- Returns {now in ms, tickets under a lease, tickets that one more worker could claim, rings, priorities, channels, workers, generators}:
+-- Returns {now in ms, tickets under a lease, tickets that one more worker could claim, rings, priorities, channels,
+--          workers, generators}:
 --   ring      {name, {policy, slots, slot bytes, reserved, committed, overwritten, opened in ms}, expires in ms,
 --             free slots, unread entries}
 --   priority  {name, open orders, of these claimable ones, tickets that are not committed}

@@ -20,6 +20,7 @@ from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.client.exporting import SUFFIXES
 from nonesuch.link import Link
+from nonesuch.local import free_port
 from nonesuch.snapshots import SnapshotHeader, kept_versions
 from nonesuch_gateway.formats import FORMATS
 from nonesuch_gateway.tokens import editing, make_token
@@ -108,25 +109,16 @@ def test_errors_are_those_that_the_gateway_raised(call, workers, asked, kind, wo
     assert getattr(raised.value, "field", None) == field
 
 
-def test_errors_of_recipes_workers_and_addresses(call, free_port):
+def test_errors_of_recipes_workers_and_addresses(call):
     with pytest.raises(errors.RecipeNotFound):
         call(lambda client: client.again("r1.nothing"))
     with pytest.raises(errors.NoWorkers):
         call(lambda client: client.mint(3))
     with (
-        nonesuch.Client(f"http://127.0.0.1:{free_port}", retries=0) as nobodys,
+        nonesuch.Client(f"http://127.0.0.1:{free_port()}", retries=0) as nobodys,
         pytest.raises(errors.Unreachable, match="Is the gateway running"),
     ):
         nobodys.stats()
-
-
-@pytest.fixture
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def test_every_format_has_an_ending_and_is_written_as_the_gateway_sends_it(client, workers, gateway, tmp_path):
