@@ -5,7 +5,7 @@
                                           │          └── no token ──────────────────────────────────────┤
                                           └── a gateway that stops ─────────────────────────────────────┴─► a problem
 
-Each module draws its own part: `replies` what waits for workers, `streams` what waits for the client.
+Each module draws its own part: `replies.opening` what waits for workers, `replies.streams` what waits for the client.
 """
 
 from collections.abc import AsyncIterator
@@ -16,22 +16,23 @@ from fastapi import Depends, FastAPI
 
 import nonesuch
 from nonesuch.link import AsyncLink
-from nonesuch_gateway import batches, health, info, orders, scrape, snapshots
-from nonesuch_gateway.auth import Guard, guarding
-from nonesuch_gateway.bodies import no_large_body
-from nonesuch_gateway.events import Watchers
-from nonesuch_gateway.metrics import Metrics
-from nonesuch_gateway.middleware import BodyLimit, RequestId
-from nonesuch_gateway.observe import Observe
-from nonesuch_gateway.openapi import TAGS, install_document
-from nonesuch_gateway.problems import install_handlers
-from nonesuch_gateway.quotas import Quotas
-from nonesuch_gateway.replies import Replies
+from nonesuch_gateway.access.guard import Guard, guarding
+from nonesuch_gateway.access.limits import Quotas
+from nonesuch_gateway.access.tokens import Tokens
+from nonesuch_gateway.document.openapi import TAGS, install_document
+from nonesuch_gateway.http.bodies import no_large_body
+from nonesuch_gateway.http.middleware import BodyLimit, RequestId
+from nonesuch_gateway.http.problems import install_handlers
+from nonesuch_gateway.http.shutdown import Admission, Gate
+from nonesuch_gateway.http.uploads import Uploads
+from nonesuch_gateway.replies.events import Watchers
+from nonesuch_gateway.replies.opening import Replies
+from nonesuch_gateway.routes import batches, catalogue, health, orders, snapshots
+from nonesuch_gateway.routes.deps import Gateway
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_gateway.shutdown import Admission, Gate
-from nonesuch_gateway.state import Gateway
-from nonesuch_gateway.tokens import Tokens
-from nonesuch_gateway.uploads import Uploads
+from nonesuch_gateway.telemetry import scrape
+from nonesuch_gateway.telemetry.metrics import Metrics
+from nonesuch_gateway.telemetry.observe import Observe
 
 
 class _State(TypedDict):
@@ -78,7 +79,7 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     install_handlers(app)
     app.include_router(health.router)
-    for module in (batches, orders, snapshots, scrape, info):
+    for module in (batches, orders, snapshots, scrape, catalogue):
         app.include_router(module.router, **guarding(tokens))
     install_document(app)
     return app

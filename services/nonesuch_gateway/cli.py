@@ -24,9 +24,9 @@ def gateway(
 ) -> None:
     """Answer HTTP requests for images. Options go before NONESUCH_GATEWAY_* and NONESUCH_REDIS_URL."""
     ensure_cpu_settings()  # batches are large blocks too
-    from nonesuch_gateway.logs import configure
     from nonesuch_gateway.server import listen, make_server, url_of
     from nonesuch_gateway.settings import GatewaySettings
+    from nonesuch_gateway.telemetry.logs import configure
 
     options = {
         "NONESUCH_GATEWAY_HOST": host,

@@ -11,9 +11,9 @@ import uvicorn
 
 from nonesuch.errors import InvalidValue
 from nonesuch_gateway.app import create_app
-from nonesuch_gateway.heads import BoundedHeads
+from nonesuch_gateway.http.heads import BoundedHeads
+from nonesuch_gateway.http.shutdown import Gate
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_gateway.shutdown import Gate
 
 BACKLOG = 1024
 
@@ -51,8 +51,8 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Stops as `shutdown` draws it. Closes at last even the connection of a client that does not read: the event loop
-    could not end before it.
+    """Stops as `http.shutdown` draws it. Closes at last even the connection of a client that does not read: the event
+    loop could not end before it.
     """
 
     def __init__(self, config: uvicorn.Config, gate: Gate, settings: GatewaySettings) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen, Name
-from nonesuch_gateway.logs import LogFormat
+from nonesuch_gateway.telemetry.logs import LogFormat
 
 PREFIX = "NONESUCH_GATEWAY_"
 

@@ -19,7 +19,7 @@ from nonesuch.local import free_port
 from nonesuch.private_redis import find_redis_server
 from nonesuch.redis_users import USERS
 from nonesuch.stats import read_stats
-from nonesuch_gateway.secret_files import make_secrets
+from nonesuch_gateway.access.secret_files import make_secrets
 
 ADMIN = "user admin on nopass ~* &* +@all"
 """Of these tests alone, to look at what Redis refused."""

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 import nonesuch
 from nonesuch import errors
-from nonesuch_gateway.middleware import RequestId
-from nonesuch_gateway.problems import install_handlers
+from nonesuch_gateway.http.middleware import RequestId
+from nonesuch_gateway.http.problems import install_handlers
 
 TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.NonesuchError)]
 

@@ -4,7 +4,7 @@ import pytest
 
 from nonesuch.errors import NotAcceptable
 from nonesuch_gateway.formats import FORMATS
-from nonesuch_gateway.negotiation import FormatChoice, Preferences
+from nonesuch_gateway.formats.negotiation import FormatChoice, Preferences
 
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"

@@ -22,8 +22,8 @@ from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, a
 from nonesuch.config import RedisSettings
 from nonesuch.link import Link
 from nonesuch_gateway.app import create_app
-from nonesuch_gateway.metrics import Metrics
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS, GRAFANA = ROOT / "deploy/prometheus", ROOT / "deploy/grafana"

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from nonesuch.cli import make_app
 from nonesuch.errors import InvalidValue
 from nonesuch.redis_users import USERS, access_list
-from nonesuch_gateway.secret_files import make_secrets
-from nonesuch_gateway.tokens import Tokens
+from nonesuch_gateway.access.secret_files import make_secrets
+from nonesuch_gateway.access.tokens import Tokens
 
 MADE = {
     "redis/users.acl",

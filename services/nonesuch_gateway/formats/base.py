@@ -1,6 +1,6 @@
 """What every format is, and how one runs beside the event loop.
 
-encoded   waits for: the next batch ── unblocked by: the reply (see `replies`)
+encoded   waits for: the next batch ── unblocked by: the reply (see `replies.reading`)
           waits for: its thread, when the format is heavy ── unblocked by: one batch's worth of work
 """
 

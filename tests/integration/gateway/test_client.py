@@ -22,8 +22,8 @@ from nonesuch.client.exporting import SUFFIXES
 from nonesuch.link import Link
 from nonesuch.local import free_port
 from nonesuch.snapshots import SnapshotHeader, kept_versions
+from nonesuch_gateway.access.tokens import editing, make_token
 from nonesuch_gateway.formats import FORMATS
-from nonesuch_gateway.tokens import editing, make_token
 
 LARGE_PAYLOAD = safetensors.numpy.save({"weight": np.zeros(5_000_000, np.float32)})
 SMALL_NET = ClassifierSpec(architecture="resnet18", args={"width": 2})

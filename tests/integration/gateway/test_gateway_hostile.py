@@ -26,7 +26,7 @@ import safetensors.numpy
 
 from nonesuch.labels import Balanced
 from nonesuch.link import Call
-from nonesuch_gateway.recipes import Content, Recipe
+from nonesuch_gateway.recipes.recipe import Content, Recipe
 
 TIME_LIMIT_S = 10.0
 JSON = "application/json"

@@ -20,11 +20,11 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from nonesuch.errors import InvalidValue
-from nonesuch_gateway import logs
-from nonesuch_gateway.logs import JsonFormatter, TextFormatter
-from nonesuch_gateway.metrics import Metrics
-from nonesuch_gateway.observe import Observe
 from nonesuch_gateway.settings import GatewaySettings
+from nonesuch_gateway.telemetry import logs
+from nonesuch_gateway.telemetry.logs import JsonFormatter, TextFormatter
+from nonesuch_gateway.telemetry.metrics import Metrics
+from nonesuch_gateway.telemetry.observe import Observe
 
 COMMAND = "import typer; from nonesuch_gateway.cli import gateway; typer.run(gateway)"
 
@@ -106,7 +106,7 @@ def test_a_stream_that_is_cut_off_is_not_the_clients_doing(make_gateway, workers
         list(response.iter_raw())
     (line,) = requests(1)
     assert (line["aborted"], line["complete"], line["outcome"]) == (False, False, "failed")
-    (why,) = [line for line in lines() if line["logger"] == "nonesuch_gateway.streams"]
+    (why,) = [line for line in lines() if line["logger"] == "nonesuch_gateway.replies.streams"]
     assert why["request_id"] == line["request_id"] and "out of luck" in why["message"]
 
 
@@ -114,7 +114,7 @@ def test_a_bug_is_logged_with_its_request(make_gateway, workers, requests, lines
     def broken(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("nonesuch_gateway.batches.plan", broken)
+    monkeypatch.setattr("nonesuch_gateway.routes.batches.plan", broken)
     workers()
     response = httpx.post(f"{make_gateway().url}/v1/batches", json={"count": 1}, headers={"X-Request-Id": "mine-2"})
     assert response.status_code == 500

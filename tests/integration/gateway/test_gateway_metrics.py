@@ -200,7 +200,7 @@ def test_without_redis_the_rest_is_there(make_gateway):
 
 
 def test_a_redis_that_does_not_answer_does_not_hold_up_the_scrape(make_gateway, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.scrape.TIMEOUT_S", 0.1)
+    monkeypatch.setattr("nonesuch_gateway.telemetry.scrape.TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = {"redis": {"url": f"redis://127.0.0.1:{silent.getsockname()[1]}/0", "timeout_s": 30}}
         with httpx.Client(base_url=make_gateway(**settings).url, timeout=10) as http:

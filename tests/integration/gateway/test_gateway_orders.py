@@ -292,7 +292,7 @@ def events(response: httpx.Response) -> list[dict[str, str]]:
 
 
 def test_events_follow_an_order_to_its_end(http, workers, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.events.POLL_S", 0.02)
+    monkeypatch.setattr("nonesuch_gateway.replies.events.POLL_S", 0.02)
     workers(hook=lambda ticket: time.sleep(0.05))
     order = place(http, count=64 * 6)
     with http.stream("GET", order["links"]["events"]) as response:
@@ -328,7 +328,7 @@ def test_a_client_that_comes_again_hears_what_it_missed_only(http, workers, gate
 
 
 def test_events_say_when_an_order_is_gone(http, workers, gate, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.events.POLL_S", 0.02)
+    monkeypatch.setattr("nonesuch_gateway.replies.events.POLL_S", 0.02)
     workers(hook=gate)
     order = place(http, count=64)
     with http.stream("GET", order["links"]["events"]) as response:
@@ -337,7 +337,7 @@ def test_events_say_when_an_order_is_gone(http, workers, gate, monkeypatch):
 
 
 def test_a_watcher_that_leaves_is_forgotten(make_gateway, workers, gate, until, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.events.POLL_S", 0.02)
+    monkeypatch.setattr("nonesuch_gateway.replies.events.POLL_S", 0.02)
     workers(hook=gate)
     gateway = make_gateway()
     with httpx.Client(base_url=gateway.url) as http:

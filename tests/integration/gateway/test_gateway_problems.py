@@ -148,7 +148,7 @@ def test_nobody_is_there_to_mint(http):
 
 
 def test_every_worker_is_lost_while_a_client_waits(http, workers, link, until, monkeypatch):
-    monkeypatch.setattr("nonesuch_gateway.reply.PATIENCE_S", 0.2)
+    monkeypatch.setattr("nonesuch_gateway.replies.reading.PATIENCE_S", 0.2)
     (worker,) = workers()
     worker.stop()
     with ThreadPoolExecutor(1) as pool:
@@ -187,7 +187,7 @@ def test_a_bug_is_a_problem_without_details(make_gateway, monkeypatch, caplog, u
     def broken(*_: object) -> Order:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("nonesuch_gateway.batches.plan", broken)
+    monkeypatch.setattr("nonesuch_gateway.routes.batches.plan", broken)
     response = httpx.post(f"{make_gateway().url}/v1/batches", json={"count": 5})
     assert "a secret" not in json.dumps(problem(response, 500))
     until(lambda: "a secret" in caplog.text)

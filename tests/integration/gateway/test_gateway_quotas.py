@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from nonesuch.link import Call, Link
-from nonesuch_gateway.quotas import Meter, give_back, spend
-from nonesuch_gateway.tokens import editing, make_token
+from nonesuch_gateway.access.limits import Meter, give_back, spend
+from nonesuch_gateway.access.tokens import editing, make_token
 
 URN = "urn:nonesuch:problem:"
 

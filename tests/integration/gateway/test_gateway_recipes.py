@@ -13,7 +13,7 @@ from nonesuch.catalog import withdraw
 from nonesuch.labels import Balanced
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_gateway.formats import FORMATS
-from nonesuch_gateway.recipes import MAX_ID, MAX_TEXT, Content, Recipe
+from nonesuch_gateway.recipes.recipe import MAX_ID, MAX_TEXT, Content, Recipe
 
 URN = "urn:nonesuch:problem:"
 

@@ -15,10 +15,10 @@ from nonesuch.errors import PROBLEM, NonesuchError, problem_name
 from nonesuch.safetensors_check import read_layout
 from nonesuch.snapshots import METADATA_KEY
 from nonesuch_gateway.app import create_app
-from nonesuch_gateway.examples import FAILURES, REQUESTS, SNAPSHOT
+from nonesuch_gateway.document.examples import FAILURES, REQUESTS, SNAPSHOT
 from nonesuch_gateway.formats import FORMATS
-from nonesuch_gateway.problems import ANSWERS, MEDIA_TYPE, Problem
-from nonesuch_gateway.requests import MintRequest
+from nonesuch_gateway.http.problems import ANSWERS, MEDIA_TYPE, Problem
+from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_worker.strategies.registry import strategy
 

@@ -16,9 +16,9 @@ from nonesuch.link import AsyncLink
 from nonesuch.orders import open_orders
 from nonesuch.rings import ring_stats
 from nonesuch.tickets import claim, commit
-from nonesuch_gateway.plans import plan, reply_terms
-from nonesuch_gateway.replies import Replies
-from nonesuch_gateway.requests import MintRequest
+from nonesuch_gateway.recipes.plans import plan, reply_terms
+from nonesuch_gateway.recipes.requests import MintRequest
+from nonesuch_gateway.replies.opening import Replies
 from nonesuch_gateway.settings import GatewaySettings
 
 LARGE_TICKETS = 20

@@ -9,11 +9,11 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from nonesuch.errors import InvalidValue
+from nonesuch_gateway.access.guard import NEEDED, PUBLIC
+from nonesuch_gateway.access.tokens import SCOPES, Scope, editing, make_token
 from nonesuch_gateway.app import create_app
-from nonesuch_gateway.auth import NEEDED, PUBLIC
 from nonesuch_gateway.server import listen
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_gateway.tokens import SCOPES, Scope, editing, make_token
 
 URN = "urn:nonesuch:problem:"
 

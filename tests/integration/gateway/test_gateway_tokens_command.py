@@ -15,11 +15,11 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from nonesuch.errors import InvalidValue
-from nonesuch_gateway import tokens as tokens_module
+from nonesuch_gateway.access import tokens as tokens_module
+from nonesuch_gateway.access.token_cli import token
+from nonesuch_gateway.access.tokens import editing, make_token, read_tokens
 from nonesuch_gateway.server import listen
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_gateway.token_cli import token
-from nonesuch_gateway.tokens import editing, make_token, read_tokens
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import httpx
 import schemathesis
 from schemathesis import Case, HookContext, SerializationContext
 
-from nonesuch_gateway.examples import SNAPSHOT
+from nonesuch_gateway.document.examples import SNAPSHOT
 
 MEANT = {"generator": "small", "strategy": "random", "snapshot": None, "teacher": None}
 
