@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from nonesuch.process import ensure_cpu_settings
+from nonesuch.host.process import ensure_cpu_settings
 from nonesuch_worker.engine.attention import Attention
 from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.convolutions import Convolution, Linear, Pointwise, TransposedConvolution

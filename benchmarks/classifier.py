@@ -6,8 +6,8 @@ Peer: what most people write. A `Dataset` opens a PNG of a folder of class folde
 steps of torchvision's RandomCrop(padding), RandomHorizontalFlip, ToTensor and Normalize, one image at a time; a
 `DataLoader` makes batches of them, once in the same process and once in a process for each core, of which the faster
 one counts; the process is as the shell starts it.
-Ours: `nonesuch_trainer.learning.learn`, as a run calls it, in a process with the settings of `nonesuch.process`. The
-images stay on the device, a batch is changed there as a whole, and the network is in channels-last memory.
+Ours: `nonesuch_trainer.learning.learn`, as a run calls it, in a process with the settings of `nonesuch.host.process`.
+The images stay on the device, a batch is changed there as a whole, and the network is in channels-last memory.
 
 Both learn from the same minted images with the same ResNet-18, SGD with momentum, batches of 128 and float32. Each is
 a process that lives as long as the benchmark. They run in turns, an epoch each, and are compared within a round; the
@@ -33,8 +33,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.cores import available_cores
-from nonesuch.process import CPU_SETTINGS, tensor_environment
+from nonesuch.host.cores import available_cores
+from nonesuch.host.process import CPU_SETTINGS, tensor_environment
 
 GENERATOR = "fashion-mnist"
 BATCH, SHIFT, RATE, MOMENTUM, DECAY = 128, 2, 0.01, 0.9, 1e-4

@@ -37,8 +37,8 @@ from rich.table import Table
 from support.raw_http import Answer, connect, fetch, latencies, request
 
 from nonesuch.config import RedisSettings
-from nonesuch.link import Call, Link, Op
-from nonesuch.private_redis import PrivateRedis
+from nonesuch.link.link import Call, Link, Op
+from nonesuch.local.private_redis import PrivateRedis
 
 SUPPORT = Path(__file__).parent / "support"
 CORES = sorted(os.sched_getaffinity(0))

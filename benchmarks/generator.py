@@ -35,7 +35,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.host.process import CPU_SETTINGS
 
 LAYERS = {  # (doubles, channels in, channels out), in units of the channel width
     128: [(0, 16, 16), (1, 16, 16), (0, 16, 16), (1, 16, 8), (0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2), (0, 2, 2),

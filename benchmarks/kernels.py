@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from nonesuch.process import ensure_cpu_settings
+from nonesuch.host.process import ensure_cpu_settings
 from nonesuch_worker.engine.attention import attend_by_convolutions, attend_by_sdpa
 from nonesuch_worker.engine.convolutions import Convolution, Linear, pointwise
 from nonesuch_worker.engine.pixels import FourPixels

@@ -25,8 +25,8 @@ from torch import nn
 
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
+from nonesuch.host.process import ensure_cpu_settings
 from nonesuch.orders import default_ticket_size
-from nonesuch.process import ensure_cpu_settings
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.strategies.base import MintContext, Strategy, StrategyParams

@@ -20,11 +20,11 @@ from rich.table import Table
 
 from nonesuch.catalog import WorkerInfo, read_catalog
 from nonesuch.config import RedisSettings
+from nonesuch.host.process import ensure_cpu_settings
 from nonesuch.labels import Balanced
-from nonesuch.link import Link
+from nonesuch.link.link import Link
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import Order, default_ticket_size, place
-from nonesuch.private_redis import PrivateRedis
-from nonesuch.process import ensure_cpu_settings
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import batch_bytes, images_of, read_batch
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC

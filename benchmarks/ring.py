@@ -19,9 +19,9 @@ from rich.table import Table
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
 from nonesuch.labels import Balanced
-from nonesuch.link import Call, Link, Op
+from nonesuch.link.link import Call, Link, Op
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import Order, cancel, place
-from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import Rows, batch_bytes, make_batch, write_batch
 from nonesuch.tickets import claim, commit

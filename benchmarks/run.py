@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nonesuch.cores import available_cores
-from nonesuch.files import write_atomically
-from nonesuch.private_redis import find_redis_server
+from nonesuch.host.cores import available_cores
+from nonesuch.host.files import write_atomically
+from nonesuch.local.private_redis import find_redis_server
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "docs" / "results" / "benchmarks.json"

@@ -3,9 +3,9 @@
     python benchmarks/sharing.py [--steps 16]
 
 Peer: OpenMP as it comes, whose threads spin for about a millisecond. Ours: the trainer as it comes, the worker with a
-short spin, as the service starts them (services/nonesuch/process.py). Also measured: a short spin in both, and either
-spin in a process that has the cores alone. The work is the trainer's step, in every process: ResNet-18 of width 16,
-batch 128, 28 px. In turns; steps per second, of medians, from the time in which all processes work.
+short spin, as the service starts them (services/nonesuch/host/process.py). Also measured: a short spin in both, and
+either spin in a process that has the cores alone. The work is the trainer's step, in every process: ResNet-18 of
+width 16, batch 128, 28 px. In turns; steps per second, of medians, from the time in which all processes work.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from itertools import accumulate
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.process import CPU_SETTINGS, RAY_SETTINGS
+from nonesuch.host.process import CPU_SETTINGS, RAY_SETTINGS
 
 ROUNDS = 3
 LONG, SHORT = CPU_SETTINGS, RAY_SETTINGS

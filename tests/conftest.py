@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nonesuch.config import RedisSettings
-from nonesuch.link import Call, Link
-from nonesuch.private_redis import PrivateRedis
-from nonesuch.process import STARTED_AGAIN
+from nonesuch.host.process import STARTED_AGAIN
+from nonesuch.link.link import Call, Link
+from nonesuch.local.private_redis import PrivateRedis
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

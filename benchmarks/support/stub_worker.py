@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.tickets import Ticket, claim, commit, sweep, wait_for_bell
 

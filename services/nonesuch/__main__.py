@@ -1,3 +1,3 @@
-from nonesuch.cli import main
+from nonesuch.cli.main import main
 
 main()

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import Field
 
 from nonesuch.errors import GeneratorNotFound, NoWorkers
-from nonesuch.keys import Keys
 from nonesuch.ledger import RealInformation
-from nonesuch.link import Call, Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
 
@@ -79,7 +79,7 @@ class WorkerInfo(Frozen):
     threads: int | None = None
     """CPU threads of its tensor work; None: it does not say."""
     block_faults: int | None = None
-    """What `nonesuch.allocator.block_faults` found in it: about 0 if it keeps large blocks; None: it does not say."""
+    """What `host.allocator.block_faults` found in it: about 0 if it keeps large blocks; None: it does not say."""
     started: float
     """Unix time, seconds."""
     tickets: int = 0

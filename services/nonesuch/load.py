@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from nonesuch.keys import Keys
-from nonesuch.link import Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Op, script
 
 
 @dataclass(frozen=True)

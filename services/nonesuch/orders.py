@@ -20,9 +20,9 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, read_catalog
 from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
-from nonesuch.keys import Keys
 from nonesuch.labels import Labels
-from nonesuch.link import Call, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 from nonesuch.rings import ring_spec
 from nonesuch.schema import batch_bytes

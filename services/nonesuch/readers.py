@@ -8,8 +8,8 @@ is gone, so another one may follow only on a reader that released nothing.
 from dataclasses import dataclass
 
 from nonesuch.errors import Conflict, RingClosed
-from nonesuch.keys import Keys
-from nonesuch.link import Call, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op, script
 from nonesuch.rings import OrderEnd, RingSpec, end_in, ring_spec
 
 

@@ -17,8 +17,8 @@ from typing import Literal
 from pydantic import Field
 
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
-from nonesuch.keys import Keys
-from nonesuch.link import Call, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from nonesuch.errors import Conflict, IntegrityError, InvalidSnapshot, PreconditionFailed, SnapshotNotFound
-from nonesuch.keys import Keys
 from nonesuch.ledger import UNKNOWN, Ledger
-from nonesuch.link import Call, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from nonesuch.catalog import HEARTBEAT_TTL_S, Catalog, WorkerInfo
-from nonesuch.keys import Keys
-from nonesuch.link import Call, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen
 from nonesuch.orders import Priority
 

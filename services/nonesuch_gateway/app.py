@@ -15,7 +15,7 @@ from typing import TypedDict
 from fastapi import Depends, FastAPI
 
 import nonesuch
-from nonesuch.link import AsyncLink
+from nonesuch.link.link import AsyncLink
 from nonesuch_gateway.access.guard import Guard, guarding
 from nonesuch_gateway.access.limits import Quotas
 from nonesuch_gateway.access.tokens import Tokens

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nonesuch.process import ensure_cpu_settings
+from nonesuch.host.process import ensure_cpu_settings
 
 
 def gateway(

@@ -12,7 +12,7 @@ import pytest
 from drill import Orderer, Prober, Table, going_on
 from stack import PROFILES, Stack, out
 
-from nonesuch.local import free_port
+from nonesuch.local.service import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 
@@ -23,7 +23,7 @@ WHOLE_S = 180.0
 FILL = """
 import time
 from nonesuch.errors import Busy
-from nonesuch.link import Call, Link
+from nonesuch.link.link import Call, Link
 def all_of(*calls):
     for call in calls:
         yield call

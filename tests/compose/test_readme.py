@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from stack import ROOT, Stack
 
-from nonesuch.local import free_port
+from nonesuch.local.service import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

@@ -3,7 +3,7 @@
 import pytest
 from stack import PROJECT, RUNNING, Stack, out
 
-from nonesuch.redis_users import USERS
+from nonesuch.link.users import USERS
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, ServiceError, SnapshotNotFound
-from nonesuch.link import Call, Link, Op
+from nonesuch.link.link import Call, Link, Op
 from nonesuch.orders import Order
-from nonesuch.realdata import FASHION_MNIST_CLASSES
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.snapshots import fetch
 from nonesuch.tally import NOTHING, Tally, count

@@ -2,7 +2,7 @@ import pytest
 from fakes import WORKER
 
 from nonesuch.catalog import announce
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 
 
 @pytest.fixture

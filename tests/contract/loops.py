@@ -10,7 +10,7 @@ from fakes import WORKER, payload, ring
 
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
-from nonesuch.link import Link, Op
+from nonesuch.link.link import Link, Op
 from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import NOTHING, Tally

@@ -5,8 +5,8 @@ from importlib.resources import files
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch.keys import PRIORITIES, Keys
-from nonesuch.link import Call, Link
+from nonesuch.link.keys import PRIORITIES, Keys
+from nonesuch.link.link import Call, Link
 
 PAIRS = {
     "k_order('o')": lambda k: k.order("o"),
@@ -40,7 +40,7 @@ PAIRS = {
 
 
 def test_the_scripts_and_the_clients_name_the_same_keys(link: Link) -> None:
-    prelude = (files("nonesuch") / "lua" / "prelude.lua").read_text()
+    prelude = (files("nonesuch.link") / "lua" / "prelude.lua").read_text()
     keys = Keys("space")
 
     def names():
@@ -50,12 +50,12 @@ def test_the_scripts_and_the_clients_name_the_same_keys(link: Link) -> None:
 
 
 def test_the_scripts_know_the_same_priorities() -> None:
-    prelude = (files("nonesuch") / "lua" / "prelude.lua").read_text()
+    prelude = (files("nonesuch.link") / "lua" / "prelude.lua").read_text()
     assert f"local PRIORITIES = {{{', '.join(repr(p) for p in PRIORITIES)}}}" in prelude
 
 
 def test_every_function_of_the_prelude_that_names_a_key_is_compared() -> None:
-    prelude = (files("nonesuch") / "lua" / "prelude.lua").read_text()
+    prelude = (files("nonesuch.link") / "lua" / "prelude.lua").read_text()
     named = {line.split("(")[0].split()[-1] for line in prelude.splitlines() if line.startswith("local function k_")}
     assert named == {pair.split("(")[0] for pair in PAIRS if pair.startswith("k_")}
 

@@ -3,7 +3,7 @@
 from fakes import WORKER, order, payload, ring
 
 from nonesuch.catalog import announce, withdraw
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.load import Load, read_load
 from nonesuch.orders import cancel, place
 from nonesuch.rings import open_ring, release, take

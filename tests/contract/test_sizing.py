@@ -11,11 +11,11 @@ import pytest
 from fakes import CATALOG, order, ring
 
 from nonesuch.config import RedisSettings
-from nonesuch.link import Call, Link
+from nonesuch.doctor.sizing import CONNECTION_BYTES, ORDER_BYTES, REDIS_BYTES, allocated, snapshot_bytes
+from nonesuch.link.link import Call, Link
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import place
-from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import open_ring
-from nonesuch.sizing import CONNECTION_BYTES, ORDER_BYTES, REDIS_BYTES, allocated, snapshot_bytes
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch.tickets import claim, commit
 

@@ -13,7 +13,7 @@ from nonesuch.errors import (
     PreconditionFailed,
     SnapshotNotFound,
 )
-from nonesuch.link import Call, Link, Op
+from nonesuch.link.link import Call, Link, Op
 from nonesuch.orders import cancel, place
 from nonesuch.rings import close_ring, open_ring
 from nonesuch.snapshots import (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ray._private.services import get_node_ip_address
 
-from nonesuch.local import free_port
+from nonesuch.local.service import free_port
 
 HEAD_ID = "f" * 51 + "00000"
 """What Ray's provider for tests calls the head."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from nonesuch.catalog import WorkerInfo, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.labels import Balanced
-from nonesuch.link import Call, Link
-from nonesuch.local import LocalService
+from nonesuch.link.link import Call, Link
+from nonesuch.local.service import LocalService
 from nonesuch.orders import Order
 from nonesuch.rings import RingSpec
 

@@ -16,7 +16,7 @@ from nonesuch.classifiers.file import CLASSIFIER, read_classifier, write_classif
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import DataNotFound, InvalidValue, NotFound, ServiceError
 from nonesuch.ledger import Ledger, Use
-from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer import bna_cli, bna_ray
 from nonesuch_trainer.bna import BNAConfig
@@ -75,8 +75,8 @@ def fashion_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
         labels = np.arange(50, dtype=np.int32) % 10
         return RealImages(IMAGES[..., None], labels, FASHION_MNIST_CLASSES, f"fashion-mnist/{split}")
 
-    monkeypatch.setattr("nonesuch.unlabelled.load_fashion_mnist", load)
-    monkeypatch.setattr("nonesuch.realdata.load_fashion_mnist", load)
+    monkeypatch.setattr("nonesuch.realdata.unlabelled.load_fashion_mnist", load)
+    monkeypatch.setattr("nonesuch.realdata.fashion_mnist.load_fashion_mnist", load)
 
 
 def test_over_three_workers_as_in_one_process(run: Path) -> None:

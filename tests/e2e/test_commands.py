@@ -16,11 +16,11 @@ import pytest
 from certificates import make_certificate
 from service import ANALYTIC, eventually, keys_of, serving, workers
 
-from nonesuch.allocator import KEPT_FAULTS
 from nonesuch.config import RedisSettings
-from nonesuch.cores import available_cores
-from nonesuch.link import Link
-from nonesuch.local import free_port
+from nonesuch.host.allocator import KEPT_FAULTS
+from nonesuch.host.cores import available_cores
+from nonesuch.link.link import Link
+from nonesuch.local.service import free_port
 
 
 def nonesuch(

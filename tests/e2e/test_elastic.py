@@ -16,7 +16,7 @@ from service import ANALYTIC, RING, eventually, order, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import RingClosed
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.orders import place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 

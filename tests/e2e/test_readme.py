@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.local import LocalService, free_port
+from nonesuch.local.service import LocalService, free_port
 
 pytestmark = pytest.mark.timeout(240)
 README = Path(__file__).parents[2] / "README.md"

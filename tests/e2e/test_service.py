@@ -8,7 +8,7 @@ import pytest
 from service import RING, eventually, keys_of, order, serving, workers
 
 from nonesuch.config import RedisSettings
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, take
 

@@ -12,9 +12,9 @@ import pytest
 from service import eventually, keys_of, serving, workers
 
 from nonesuch.config import RedisSettings
-from nonesuch.link import Link
-from nonesuch.local import LocalService
-from nonesuch.private_redis import PrivateRedis
+from nonesuch.link.link import Link
+from nonesuch.local.private_redis import PrivateRedis
+from nonesuch.local.service import LocalService
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]

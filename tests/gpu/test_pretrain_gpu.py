@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.compact import CompactConfig
 from nonesuch_worker.generators.compact_folder import CARD, load_compact
 from nonesuch_worker.generators.spectral import spectral_norm

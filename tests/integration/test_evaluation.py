@@ -12,9 +12,9 @@ from PIL import Image
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import GeneratorNotFound, InvalidValue
-from nonesuch.link import Call, Link, Op
-from nonesuch.private_redis import PrivateRedis
-from nonesuch.stopping import Stopped
+from nonesuch.host.stopping import Stopped
+from nonesuch.link.link import Call, Link, Op
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch_trainer.config import Augment, Real
 from nonesuch_trainer.evaluate import Judge
 from nonesuch_trainer.loop import train

@@ -16,9 +16,9 @@ from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced
-from nonesuch.link import Link
+from nonesuch.link.link import Link
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
-from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import Delivery, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.snapshots import SnapshotHeader, publish

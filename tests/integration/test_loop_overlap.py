@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import Unreachable
-from nonesuch.link import Call, Link
+from nonesuch.link.link import Call, Link
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import place
-from nonesuch.private_redis import PrivateRedis
 from nonesuch.rings import Delivery, open_ring, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.tickets import Ticket, claim

@@ -14,10 +14,10 @@ from fakes import WORKER
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, ServiceError, Unreachable
-from nonesuch.link import AsyncLink, Call, Link, Op
-from nonesuch.local import free_port
-from nonesuch.private_redis import find_redis_server
-from nonesuch.redis_users import USERS
+from nonesuch.link.link import AsyncLink, Call, Link, Op
+from nonesuch.link.users import USERS
+from nonesuch.local.private_redis import find_redis_server
+from nonesuch.local.service import free_port
 from nonesuch.stats import read_stats
 from nonesuch_gateway.access.secret_files import make_secrets
 

@@ -25,11 +25,11 @@ from nonesuch.errors import (
     TakeTimeout,
     Unreachable,
 )
-from nonesuch.link import Link
-from nonesuch.private_redis import PrivateRedis
+from nonesuch.host.stopping import Stopped
+from nonesuch.link.link import Link
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.rings import ring_stats
 from nonesuch.smoothed import supply
-from nonesuch.stopping import Stopped
 from nonesuch.tickets import Ticket, renew
 from nonesuch_trainer import loop
 from nonesuch_trainer.config import Real, TrainConfig
@@ -176,7 +176,7 @@ def test_killed_interrupted_and_resumed_is_as_if_nothing_had_happened(
 ) -> None:
     run = config()
     start = (
-        "from nonesuch.link import Link\n"
+        "from nonesuch.link.link import Link\n"
         "from nonesuch_trainer.config import TrainConfig\n"
         "from nonesuch_trainer.loop import train\n"
         f"train(TrainConfig.model_validate_json({run.model_dump_json()!r}), Link())"

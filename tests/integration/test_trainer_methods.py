@@ -19,12 +19,12 @@ from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.config import RedisSettings
 from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
-from nonesuch.link import Link
-from nonesuch.private_redis import PrivateRedis
-from nonesuch.realdata import load_fashion_mnist
+from nonesuch.host.stopping import Stopped
+from nonesuch.link.link import Link
+from nonesuch.local.private_redis import PrivateRedis
+from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.snapshots import SnapshotHeader, fetch, publish, read_header
-from nonesuch.stopping import Stopped
 from nonesuch.tickets import Ticket
 from nonesuch_trainer import loop
 from nonesuch_trainer.config import Adapt, Real, TrainConfig

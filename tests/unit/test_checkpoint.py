@@ -14,7 +14,7 @@ from torch import nn
 
 from nonesuch.classifiers import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.files import locked, replacing, write_atomically
+from nonesuch.host.files import locked, replacing, write_atomically
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.tally import Tally
 from nonesuch_trainer.checkpoint import Checkpoint, RunState, differences

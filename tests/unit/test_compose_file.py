@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nonesuch.process import CPU_SETTINGS, THREADS
+from nonesuch.host.process import CPU_SETTINGS, THREADS
 from nonesuch_worker.settings import OBJECT_STORE_BYTES
 
 ROOT = Path(__file__).parents[2]

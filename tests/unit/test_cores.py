@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch import cores as cores_module
-from nonesuch.cores import Cores, available_cores, cgroup_quota, cores
+from nonesuch.host import cores as cores_module
+from nonesuch.host.cores import Cores, available_cores, cgroup_quota, cores
 
 
 class Groups:
@@ -91,7 +91,7 @@ def test_a_container_of_two_cores_on_a_large_machine(monkeypatch: pytest.MonkeyP
 def test_a_process_on_one_core_has_one() -> None:
     code = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from nonesuch.cores import available_cores, cores; print(available_cores(), cores().affinity)"
+        "from nonesuch.host.cores import available_cores, cores; print(available_cores(), cores().affinity)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["1", "1"], done.stderr

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from nonesuch import doctor
 from nonesuch.catalog import WorkerInfo
-from nonesuch.cores import Cores
-from nonesuch.doctor import Context, Finding, diagnose
+from nonesuch.doctor import checks as doctor
+from nonesuch.doctor.checks import Context, Finding, diagnose
 from nonesuch.errors import ServiceError
-from nonesuch.process import RAY_SETTINGS, THREADS
+from nonesuch.host.cores import Cores
+from nonesuch.host.process import RAY_SETTINGS, THREADS
 from nonesuch_worker import checks
 
 CONTEXT = Context()
@@ -22,7 +22,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*RAY_SETTINGS, THREADS, "NONESUCH_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(doctor, "cores", lambda: Cores(64, 32, 3.5))
-    monkeypatch.setattr("nonesuch.process.available_cores", lambda: 3)
+    monkeypatch.setattr("nonesuch.host.process.available_cores", lambda: 3)
     monkeypatch.setattr(checks, "available_cores", lambda: 3)
     monkeypatch.setattr(doctor, "faults_in", lambda environment: KEEPS)
     monkeypatch.setattr("sys.platform", "linux")

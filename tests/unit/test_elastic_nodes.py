@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from typer.testing import CliRunner
 
-from nonesuch.cli import make_app
+from nonesuch.cli.main import make_app
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue
 from nonesuch.load import Load

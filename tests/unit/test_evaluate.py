@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nonesuch.classifiers import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.ledger import NO_USES
-from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch_trainer import evaluate
 from nonesuch_trainer.config import Evaluate
 from nonesuch_trainer.evaluate import Judge

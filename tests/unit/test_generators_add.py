@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save
 from tiny_biggan import SMALLEST, changed, upstream_images
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.files import locked
-from nonesuch.realdata import RealImages
+from nonesuch.host.files import locked
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.condition.card import Base, Card, Teacher
 from nonesuch_worker.condition.config import ConditionConfig
 from nonesuch_worker.condition.folder import dump, write_generator

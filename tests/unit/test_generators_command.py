@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from tiny_biggan import SMALLEST, changed
 from typer.testing import CliRunner, Result
 
-from nonesuch.cli import make_app
-from nonesuch.doctor import Context, Finding
+from nonesuch.cli.main import make_app
+from nonesuch.doctor.checks import Context, Finding
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order

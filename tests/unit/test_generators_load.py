@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators import load as sources
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.generators.library import library, library_folder

@@ -55,7 +55,7 @@ def test_source_roots_are_not_packages() -> None:
         ("import nonesuch.orders, nonesuch.rings, nonesuch.snapshots, nonesuch.tickets", "torch ray fastapi"),
         ("import nonesuch_gateway.app", "torch ray"),
         ("import nonesuch_trainer.bna_ray", "ray"),
-        ("from nonesuch.cli import make_app; make_app()", "torch ray fastapi uvicorn pyarrow matplotlib"),
+        ("from nonesuch.cli.main import make_app; make_app()", "torch ray fastapi uvicorn pyarrow matplotlib"),
     ],
 )
 def test_imports_stay_light(statement: str, heavy: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from manifests import EVERYTHING, SERVICES, Manifests, Object, load
 
 from nonesuch.config import RedisSettings
-from nonesuch.redis_users import USERS
+from nonesuch.link.users import USERS
 from nonesuch_gateway.http.shutdown import CUT_S
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_worker.elastic import Times

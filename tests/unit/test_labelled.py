@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nonesuch import labelled
 from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue
-from nonesuch.labelled import read_labelled
-from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
+from nonesuch.realdata import labelled
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch.schema import batch_schema
 
 SHAPE = (6, 8, 3)
@@ -408,6 +408,6 @@ def test_an_unknown_split(tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, nonesuch.labelled; print(*{'torch', 'PIL', 'pyarrow'} & sys.modules.keys())"
+    code = "import sys, nonesuch.realdata.labelled; print(*{'torch', 'PIL', 'pyarrow'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""

@@ -7,7 +7,7 @@ import torch
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.errors import InvalidValue
-from nonesuch.realdata import FASHION_MNIST_CLASSES, load_fashion_mnist
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 

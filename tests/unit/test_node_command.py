@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.cores import available_cores
+from nonesuch.host.cores import available_cores
 from nonesuch_worker.settings import OBJECT_STORE_BYTES
 
 RAY = """#!/bin/sh

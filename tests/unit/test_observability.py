@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch_gateway.app import create_app
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_gateway.telemetry.metrics import Metrics

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT
 from nonesuch_worker.pretrain.config import PretrainConfig

@@ -15,7 +15,7 @@ from tiny_gan import TINY
 from torch import nn
 
 from nonesuch.errors import InvalidValue
-from nonesuch.process import CPU_SETTINGS
+from nonesuch.host.process import CPU_SETTINGS
 from nonesuch_worker.generators.compact_folder import WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.distributed import World, joined

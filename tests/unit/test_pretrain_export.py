@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS, load_compact
 from nonesuch_worker.generators.load import load_generator

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nonesuch import process
-from nonesuch.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
-from nonesuch.cli import make_app
-from nonesuch.cores import available_cores
-from nonesuch.process import (
+from nonesuch.cli.main import make_app
+from nonesuch.host import process
+from nonesuch.host.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
+from nonesuch.host.cores import available_cores
+from nonesuch.host.process import (
     CPU_SETTINGS,
     RAY_SETTINGS,
     STARTED_AGAIN,
@@ -119,7 +119,7 @@ def test_the_allocator_is_measured(bare: pytest.MonkeyPatch) -> None:
 
 SCRIPT = """
 import json, os, sys
-from nonesuch.process import ensure_cpu_settings
+from nonesuch.host.process import ensure_cpu_settings
 
 if os.environ.get("LOADER") == "drops":  # as it does for a python that has capabilities
     os.environ.pop("GLIBC_TUNABLES", None)

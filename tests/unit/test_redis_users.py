@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.keys import Keys
-from nonesuch.redis_users import USERS, access_list
+from nonesuch.link.keys import Keys
+from nonesuch.link.users import USERS, access_list
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("services/nonesuch", "services/nonesuch_gateway", "worker/nonesuch_worker", "trainer/nonesuch_trainer")
-LUA = ROOT / "services/nonesuch/lua"
+LUA = ROOT / "services/nonesuch/link/lua"
 ENDING = ("cancel", "give_back", "sweep")
 PLACING = ("place", "open_ring", "touch_ring", "close_ring", "take", "release", "read_ring", "publish")
 SCRIPTS = {

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from nonesuch.errors import InvalidSnapshot
-from nonesuch.safetensors_check import BLOCK_BYTES, MAX_HEADER_BYTES, check_finite, read_layout
+from nonesuch.weights.layout import BLOCK_BYTES, MAX_HEADER_BYTES, check_finite, read_layout
 
 TENSORS = {
     "fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4),

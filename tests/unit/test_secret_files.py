@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nonesuch.cli import make_app
+from nonesuch.cli.main import make_app
 from nonesuch.errors import InvalidValue
-from nonesuch.redis_users import USERS, access_list
+from nonesuch.link.users import USERS, access_list
 from nonesuch_gateway.access.secret_files import make_secrets
 from nonesuch_gateway.access.tokens import Tokens
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nonesuch import maxmemory, snapshots
+from nonesuch import snapshots
 from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump
-from nonesuch.cli import make_app
+from nonesuch.cli.main import make_app
 from nonesuch.config import validated
+from nonesuch.doctor import maxmemory
+from nonesuch.doctor.plan import KNOWN, MIB, Limits, Setup
+from nonesuch.doctor.sizing import allocated, redis_lines, resident_row_bytes, slot_bytes
 from nonesuch.errors import InvalidValue
-from nonesuch.planned import KNOWN, MIB, Limits, Setup
-from nonesuch.private_redis import PrivateRedis
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.schema import batch_bytes
-from nonesuch.sizing import allocated, redis_lines, resident_row_bytes, slot_bytes
 from nonesuch.smoothed import over_redis
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch_gateway.settings import GatewaySettings

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nonesuch.tensors import LISTED, faults
+from nonesuch.weights.tensors import LISTED, faults
 
 WANTED = {"a": torch.zeros(2, 3), "b": torch.zeros(4), "steps": torch.tensor(0)}
 

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nonesuch import shards, sources, unlabelled
 from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue, NonesuchError
-from nonesuch.realdata import FASHION_MNIST_CLASSES, RealImages
-from nonesuch.unlabelled import read_images
+from nonesuch.realdata import shards, sources, unlabelled
+from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
+from nonesuch.realdata.unlabelled import read_images
 
 SHAPE = (6, 8, 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, *SHAPE), np.uint8)
@@ -372,6 +372,6 @@ def test_what_the_callback_raises_ends_the_reading(tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, nonesuch.unlabelled; print(*{'torch', 'PIL', 'pyarrow'} & sys.modules.keys())"
+    code = "import sys, nonesuch.realdata.unlabelled; print(*{'torch', 'PIL', 'pyarrow'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""

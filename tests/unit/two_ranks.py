@@ -14,7 +14,7 @@ from tiny_gan import TINY, changed, noise
 from torch import distributed as dist
 from torch import nn
 
-from nonesuch.process import ensure_cpu_settings
+from nonesuch.host.process import ensure_cpu_settings
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.distributed import World, joined
 from nonesuch_worker.pretrain.feed import Feed

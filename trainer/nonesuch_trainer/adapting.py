@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from nonesuch.ledger import Ledger, Use
-from nonesuch.unlabelled import read_images
+from nonesuch.realdata.unlabelled import read_images
 from nonesuch_trainer.bna import adapt, batch_norms
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.evaluate import Evaluation, Judge

@@ -6,8 +6,8 @@ from typing import Self
 import torch
 
 from nonesuch.errors import InvalidValue
-from nonesuch.link import Link
-from nonesuch.patience import Say
+from nonesuch.link.link import Link
+from nonesuch.link.patience import Say
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress
 from nonesuch_trainer.config import Augmented, TrainConfig

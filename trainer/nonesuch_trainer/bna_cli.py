@@ -40,7 +40,7 @@ def adapt(
     ] = None,
 ) -> None:
     """Adapt a classifier's batch norm statistics to real images without labels; its parameters stay as they are."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     import torch
@@ -50,8 +50,8 @@ def adapt(
     from nonesuch.classifiers.snapshot import load_snapshot
     from nonesuch.config import validated
     from nonesuch.errors import InvalidValue
-    from nonesuch.progress import progress
-    from nonesuch.unlabelled import read_images
+    from nonesuch.host.progress import progress
+    from nonesuch.realdata.unlabelled import read_images
     from nonesuch_trainer import bna, bna_ray
 
     given = {"form": form, "alpha": alpha, "source_weight": source_weight, "batch_size": batch_size}
@@ -103,7 +103,7 @@ def _judge(name: str, header: "SnapshotHeader", device: "torch.device") -> "Judg
     import torch
 
     from nonesuch.errors import InvalidValue
-    from nonesuch.realdata import Split, load_fashion_mnist
+    from nonesuch.realdata.fashion_mnist import Split, load_fashion_mnist
     from nonesuch_trainer.evaluate import Judge
 
     splits: dict[str, Split] = {"fashion-mnist/test": "test", "fashion-mnist/validation": "validation"}

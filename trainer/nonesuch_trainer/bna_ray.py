@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
-from nonesuch.cores import available_cores
 from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
-from nonesuch.process import ray_environment
+from nonesuch.host.cores import available_cores
+from nonesuch.host.process import ray_environment
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.bna import BatchStatistics, BNAConfig, batch_rows, merge, statistics
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.files import replacing
+from nonesuch.host.files import replacing
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import NOTHING, Tally
 from nonesuch_trainer.config import TrainConfig

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nonesuch.stopping import Terminated
+from nonesuch.host.stopping import Terminated
 
 
 def train(
@@ -33,11 +33,11 @@ def train(
 
 
 def _train(config: Path, resume: bool, changes: Sequence[str], redis: str | None) -> None:
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch.config import RedisSettings, validated
-    from nonesuch.link import Link
+    from nonesuch.link.link import Link
     from nonesuch_trainer.config import load
     from nonesuch_trainer.loop import train as run
 

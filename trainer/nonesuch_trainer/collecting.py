@@ -16,11 +16,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from nonesuch.files import write_atomically
-from nonesuch.link import Link
+from nonesuch.host.files import write_atomically
+from nonesuch.host.stopping import check
+from nonesuch.link.link import Link
 from nonesuch.seeds import key
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch.stopping import check
 from nonesuch_trainer.checkpoint import Checkpoint, RunState
 from nonesuch_trainer.config import Collected, TrainConfig
 from nonesuch_trainer.events import EpochRecord

@@ -12,7 +12,7 @@ from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
-from nonesuch.realdata import Split
+from nonesuch.realdata.fashion_mnist import Split
 from nonesuch.smoothed.supply import Skip, Wait
 from nonesuch_trainer.bna import BNAConfig
 from nonesuch_trainer.datasets import (
@@ -62,7 +62,7 @@ class Evaluate(Frozen):
     """Real images that judge the classifier. Nothing is learned from them, and nothing chosen by them."""
 
     data: str = Field(default="fashion-mnist", min_length=1)
-    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`nonesuch.labelled.read_labelled`).
+    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`).
     Images of another size are fitted to the generator's."""
     folder: Path | None = None
     """Of Fashion-MNIST's files; None is where they are found."""
@@ -78,7 +78,7 @@ class Adapt(BNAConfig):
 
     to: str = Field(min_length=1)
     """A folder of images, a Parquet file or a folder of them, an IDX file, or fashion-mnist/train
-    (`nonesuch.unlabelled.read_images`)."""
+    (`nonesuch.realdata.unlabelled.read_images`)."""
 
 
 class TrainConfig(Frozen):

@@ -175,7 +175,7 @@ class Real(Frozen):
 
     kind: Literal["real"] = "real"
     data: str = Field(default="fashion-mnist", min_length=1)
-    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`nonesuch.labelled.read_labelled`)."""
+    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`)."""
     folder: Path | None = None
     """Of Fashion-MNIST's files; None is where they are found."""
     validation_per_class: int | None = Field(default=None, ge=1)

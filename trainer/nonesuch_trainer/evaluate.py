@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.errors import InvalidValue
-from nonesuch.labelled import read_labelled
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch_trainer.config import Evaluate
 from nonesuch_trainer.source import Facts
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from nonesuch.files import write_atomically
+from nonesuch.host.files import write_atomically
 from nonesuch.model import Frozen
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nonesuch.files import replacing
+from nonesuch.host.files import replacing
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nonesuch.files import replacing
+from nonesuch.host.files import replacing
 
 MAX_ROWS = 20
 

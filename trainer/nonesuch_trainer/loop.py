@@ -22,11 +22,11 @@ from functools import partial
 from typing import Any
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import locked
-from nonesuch.link import Link
-from nonesuch.process import on_signal
+from nonesuch.host.files import locked
+from nonesuch.host.process import on_signal
+from nonesuch.host.stopping import Stopped, check
+from nonesuch.link.link import Link
 from nonesuch.seeds import numpy_rng, reproducible
-from nonesuch.stopping import Stopped, check
 from nonesuch_trainer.adapting import Adapter
 from nonesuch_trainer.augmenting import AugmentedSource
 from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState

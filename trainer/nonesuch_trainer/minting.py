@@ -11,9 +11,9 @@ from torch import nn
 
 from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.ledger import Ledger, of_generators
-from nonesuch.link import Link
+from nonesuch.link.link import Link
+from nonesuch.link.patience import Patience, Say
 from nonesuch.orders import wait_for_workers
-from nonesuch.patience import Patience, Say
 from nonesuch.smoothed.intake import Intake
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress, Supply

@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from nonesuch.errors import InvalidValue
-from nonesuch.labelled import read_labelled
 from nonesuch.ledger import Ledger, Use
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from nonesuch.classifiers.file import CLASSIFIER, write_classifier
-from nonesuch.files import write_json
+from nonesuch.host.files import write_json
 from nonesuch.ledger import Ledger
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import Tally

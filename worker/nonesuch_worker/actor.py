@@ -13,8 +13,8 @@ from nonesuch_worker.settings import WorkerSettings
 class WorkerActor:
     """Loads the generators when it is made, then works until told to stop.
 
-    Its process is to be started with `nonesuch.process.ray_environment`: it takes its number of threads from there.
-    Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` uses the other.
+    Its process is to be started with `nonesuch.host.process.ray_environment`: it takes its number of threads from
+    there. Needs `max_concurrency=2`: `run` occupies one thread for good, `stop` uses the other.
     """
 
     def __init__(self, settings: str) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonesuch.cores import available_cores
-from nonesuch.doctor import Context, Finding
+from nonesuch.doctor.checks import Context, Finding
 from nonesuch.errors import NonesuchError
-from nonesuch.process import THREADS
+from nonesuch.host.cores import available_cores
+from nonesuch.host.process import THREADS
 from nonesuch_worker.fleet import Node, seats
 from nonesuch_worker.settings import WorkerSettings
 

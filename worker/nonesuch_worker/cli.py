@@ -48,14 +48,14 @@ def worker(
     ] = 180.0,
 ) -> None:
     """Keep one worker for each GPU of the cluster (or --workers on a CPU node) and restart what dies, until Ctrl-C."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     import torch
 
     from nonesuch.errors import InvalidValue
-    from nonesuch.link import Link
-    from nonesuch.process import on_signal
+    from nonesuch.host.process import on_signal
+    from nonesuch.link.link import Link
     from nonesuch_worker.elastic import Elastic, Times
     from nonesuch_worker.elastic_nodes import ElasticNodes, RedisLoad
     from nonesuch_worker.fleet import Fleet

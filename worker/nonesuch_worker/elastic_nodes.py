@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.load import Load, read_load
 from nonesuch_worker.elastic import Elastic
 from nonesuch_worker.fleet import Node, seats

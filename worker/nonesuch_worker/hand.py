@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from nonesuch.errors import ServiceError
-from nonesuch.link import Link, Op
+from nonesuch.link.link import Link, Op
 from nonesuch.tally import Tally
 from nonesuch.tickets import LEASE_S, CommitResult, Ticket, claim, commit, fail_order, give_back, renew, wait_for_bell
 

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from nonesuch.catalog import HEARTBEAT_S, WorkerInfo, announce, withdraw
 from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
-from nonesuch.link import Link
+from nonesuch.link.link import Link
 from nonesuch.tickets import LEASE_S, Ticket, sweep
 from nonesuch_worker.committer import Committer
 from nonesuch_worker.hand import Hand

@@ -14,8 +14,8 @@ def node(
     """Join a Ray cluster until Ctrl-C or SIGTERM; workers here then finish their tickets. Ends with code 1 when Ray
     does, or when the head is gone: whoever started this starts it again.
     """
-    from nonesuch.cores import available_cores
-    from nonesuch.process import on_signal
+    from nonesuch.host.cores import available_cores
+    from nonesuch.host.process import on_signal
     from nonesuch_worker.settings import OBJECT_STORE_BYTES
 
     command = [

@@ -11,8 +11,8 @@ from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply  # type: ign
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from nonesuch.cores import available_cores
-from nonesuch.process import ray_environment
+from nonesuch.host.cores import available_cores
+from nonesuch.host.process import ray_environment
 from nonesuch_worker.actor import WorkerActor
 from nonesuch_worker.elastic_nodes import Answer, Bundle
 from nonesuch_worker.fleet import Node, Seat

@@ -15,7 +15,7 @@ from torch import nn
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import explain
 from nonesuch.errors import IntegrityError, NotFound
-from nonesuch.files import replacing
+from nonesuch.host.files import replacing
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
 
 CLASSIFIER = "classifier.safetensors"

@@ -11,7 +11,7 @@ from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.errors import InvalidSnapshot, InvalidValue
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch.tensors import faults
+from nonesuch.weights.tensors import faults
 
 
 def dump(model: nn.Module) -> bytes:

@@ -16,7 +16,7 @@ needed("httpx", "client", "nonesuch.Client")
 
 from nonesuch.client.awaited import AsyncClient, AsyncStream  # noqa: E402
 from nonesuch.client.blocking import Client, Stream  # noqa: E402
-from nonesuch.client.exporting import Exported  # noqa: E402
-from nonesuch.client.snapshots import Snapshot  # noqa: E402
+from nonesuch.client.calls.exporting import Exported  # noqa: E402
+from nonesuch.client.calls.snapshots import Snapshot  # noqa: E402
 
 __all__ = ["AsyncClient", "AsyncStream", "Batch", "Client", "Exported", "Snapshot", "Stream"]

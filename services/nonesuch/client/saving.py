@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import replacing
+from nonesuch.host.files import replacing
 
 if TYPE_CHECKING:
     from nonesuch.client.batch import Batch

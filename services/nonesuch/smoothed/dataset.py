@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue, OrderFailed
-from nonesuch.progress import progress as show_progress
+from nonesuch.host.progress import progress as show_progress
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.background import Elsewhere, Minting
 from nonesuch.smoothed.published import snapshot_of

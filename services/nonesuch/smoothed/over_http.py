@@ -18,14 +18,14 @@ import numpy as np
 from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.client import AsyncClient, Client
 from nonesuch.errors import SnapshotNotFound
+from nonesuch.host.stopping import Stopped, pause
+from nonesuch.link.patience import PASSING
 from nonesuch.orders import Order, SnapshotRef
-from nonesuch.patience import PASSING
 from nonesuch.smoothed.intake import Intake
 from nonesuch.smoothed.resident import NO_SNAPSHOT
 from nonesuch.smoothed.settings import Orders
 from nonesuch.smoothed.source import Minted, Snapshot
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch.stopping import Stopped, pause
 
 CHANNEL = "smoothed"
 PAUSE_S = 2.0

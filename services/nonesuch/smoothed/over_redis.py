@@ -8,9 +8,9 @@ from functools import partial
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
-from nonesuch.link import Link
+from nonesuch.link.link import Link
+from nonesuch.link.patience import Patience
 from nonesuch.orders import Order, SnapshotRef, cancel, wait_for_workers
-from nonesuch.patience import Patience
 from nonesuch.rings import RingSpec
 from nonesuch.schema import batch_bytes
 from nonesuch.smoothed.intake import Intake

@@ -22,14 +22,14 @@ from pydantic import Field
 
 from nonesuch.catalog import read_catalog
 from nonesuch.errors import TakeTimeout, Unreachable
-from nonesuch.link import Op
+from nonesuch.host.stopping import check
+from nonesuch.link.link import Op
+from nonesuch.link.patience import PASSING, SAY_S, Patience
 from nonesuch.model import Frozen
 from nonesuch.orders import cancel, place
-from nonesuch.patience import PASSING, SAY_S, Patience
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take, touch_ring
 from nonesuch.smoothed.intake import Intake
 from nonesuch.snapshots import SnapshotHeader, publish
-from nonesuch.stopping import check
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], None]

@@ -21,8 +21,8 @@ from pydantic import WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from nonesuch.errors import Conflict, InvalidValue, NonesuchError
-from nonesuch.keys import Keys
-from nonesuch.link import AsyncLink, Call, Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import AsyncLink, Call, Op
 from nonesuch_gateway.access.guard import CallerDep
 from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.routes.deps import GatewayDep

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from fastapi import Request
 
 from nonesuch.errors import InvalidOrder, NonesuchError, RateLimited
-from nonesuch.keys import Keys
-from nonesuch.link import AsyncLink, Op, script
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import AsyncLink, Op, script
 from nonesuch_gateway.access.tokens import Token
 
 log = logging.getLogger(__name__)

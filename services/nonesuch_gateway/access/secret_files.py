@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import write_secret
-from nonesuch.redis_users import USERS, access_list
+from nonesuch.host.files import write_secret
+from nonesuch.link.users import USERS, access_list
 from nonesuch_gateway.access.tokens import editing, make_token
 
 SECRET_BYTES = 32

@@ -25,7 +25,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, m
 
 from nonesuch.config import explain
 from nonesuch.errors import InvalidValue, Unauthorised
-from nonesuch.files import write_secret
+from nonesuch.host.files import write_secret
 from nonesuch.model import Frozen
 
 Scope = Literal["mint", "snapshot", "admin"]

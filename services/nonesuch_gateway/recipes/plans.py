@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from nonesuch.catalog import Catalog, read_catalog
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, RecipeGone, RecipeNotFound, SnapshotNotFound
-from nonesuch.keys import Keys
-from nonesuch.link import Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Op
 from nonesuch.orders import Order, Priority, check_order, default_ticket_size, ticket_bytes, wait_for_workers
 from nonesuch.rings import RingSpec
 from nonesuch.snapshots import read_header

@@ -4,9 +4,9 @@ import secrets
 
 from nonesuch.catalog import Catalog, GeneratorInfo
 from nonesuch.errors import InvalidOrder
-from nonesuch.keys import Keys
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
-from nonesuch.link import Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Op
 from nonesuch.orders import SnapshotRef, default_ticket_size
 from nonesuch.snapshots import SnapshotHeader, read_header
 from nonesuch_gateway.recipes.recipe import Content, Recipe

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from nonesuch.errors import Busy, NonesuchError, OrderNotFound, RingClosed
-from nonesuch.keys import Keys
-from nonesuch.link import Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Op
 from nonesuch.model import Frozen
 from nonesuch.order_status import OrderStatus, Tickets
 from nonesuch.orders import Progress, place, progress_of

@@ -16,8 +16,8 @@ from dataclasses import replace
 from functools import partial
 
 from nonesuch.errors import Busy, NonesuchError, RingClosed, ServiceError
-from nonesuch.keys import Keys
-from nonesuch.link import AsyncLink, Op
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import AsyncLink, Op
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, touch_ring

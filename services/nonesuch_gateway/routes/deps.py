@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from nonesuch.link import AsyncLink
+from nonesuch.link.link import AsyncLink
 from nonesuch_gateway.access.limits import Quotas
 from nonesuch_gateway.access.tokens import Tokens
 from nonesuch_gateway.http.shutdown import Gate

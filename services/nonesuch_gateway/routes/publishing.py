@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidSnapshot
-from nonesuch.link import Link
-from nonesuch.safetensors_check import check_finite, read_layout
+from nonesuch.link.link import Link
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader, publish
+from nonesuch.weights.layout import check_finite, read_layout
 
 
 def publish_bytes(

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
 from nonesuch.errors import NonesuchError
-from nonesuch.link import AsyncLink
+from nonesuch.link.link import AsyncLink
 from nonesuch.stats import RingInfo, Stats, read_stats
 from nonesuch_gateway.routes.deps import Gateway, GatewayDep
 

@@ -21,9 +21,9 @@ import uvicorn
 from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, announce
 from nonesuch.config import RedisSettings
 from nonesuch.errors import Unreachable
-from nonesuch.keys import Keys
-from nonesuch.link import Call, Link, Op
-from nonesuch.private_redis import PrivateRedis
+from nonesuch.link.keys import Keys
+from nonesuch.link.link import Call, Link, Op
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.tickets import Ticket, claim, commit, fail_order, sweep, wait_for_bell
 from nonesuch_gateway.server import listen, make_server, url_of

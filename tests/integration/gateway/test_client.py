@@ -18,9 +18,9 @@ from nonesuch import errors
 from nonesuch.classifiers.file import CLASSIFIER, write_classifier
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.classifiers.snapshot import dump
-from nonesuch.client.exporting import SUFFIXES
-from nonesuch.link import Link
-from nonesuch.local import free_port
+from nonesuch.client.calls.exporting import SUFFIXES
+from nonesuch.link.link import Link
+from nonesuch.local.service import free_port
 from nonesuch.snapshots import SnapshotHeader, kept_versions
 from nonesuch_gateway.access.tokens import editing, make_token
 from nonesuch_gateway.formats import FORMATS

@@ -11,7 +11,7 @@ import pytest
 
 from nonesuch import snapshots
 from nonesuch.catalog import Counted
-from nonesuch.link import Call, Op
+from nonesuch.link.link import Call, Op
 from nonesuch.orders import SnapshotRef
 from nonesuch.schema import class_names_of
 from nonesuch.snapshots import SnapshotHeader

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nonesuch.labelled import read_labelled
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch_gateway.formats import FORMATS
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from nonesuch.catalog import withdraw
+from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import Order, open_orders
-from nonesuch.private_redis import PrivateRedis
 
 URN = "urn:nonesuch:problem:"
 

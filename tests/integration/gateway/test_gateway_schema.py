@@ -12,8 +12,8 @@ import pytest
 import schemathesis
 
 from nonesuch.errors import PROBLEM, NonesuchError, problem_name
-from nonesuch.safetensors_check import read_layout
 from nonesuch.snapshots import METADATA_KEY
+from nonesuch.weights.layout import read_layout
 from nonesuch_gateway.app import create_app
 from nonesuch_gateway.document.examples import FAILURES, REQUESTS, SNAPSHOT
 from nonesuch_gateway.formats import FORMATS

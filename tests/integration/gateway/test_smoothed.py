@@ -28,7 +28,7 @@ from nonesuch.errors import (
     TakeTimeout,
     Unreachable,
 )
-from nonesuch.link import Call, Link
+from nonesuch.link.link import Call, Link
 from nonesuch.smoothed import over_http
 from nonesuch.tickets import Ticket
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nonesuch.model import Frozen
-from nonesuch.realdata import Split
+from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 

@@ -20,7 +20,7 @@ def demo(
     ] = "test",
 ) -> None:
     """Train on images that do not exist, judge on real ones: fixed, smoothed and mined datasets, and a reference."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch.config import validated

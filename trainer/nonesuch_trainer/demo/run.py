@@ -13,10 +13,10 @@ import pyarrow as pa
 import torch
 
 from nonesuch.errors import ServiceError
-from nonesuch.files import write_json
-from nonesuch.link import Link
-from nonesuch.local import LocalService, free_port
-from nonesuch.realdata import load_fashion_mnist
+from nonesuch.host.files import write_json
+from nonesuch.link.link import Link
+from nonesuch.local.service import LocalService, free_port
+from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.schema import images_of, labels_of
 from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.demo.arms import ARMS, MINTED, TITLES, DemoPlan, config_of

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nonesuch.classifiers import Normalisation, input_tensor
-from nonesuch.files import write_json
-from nonesuch.link import Link
-from nonesuch.local import LocalService
-from nonesuch.realdata import RealImages, Split, load_fashion_mnist
+from nonesuch.host.files import write_json
+from nonesuch.link.link import Link
+from nonesuch.local.service import LocalService
+from nonesuch.realdata.fashion_mnist import RealImages, Split, load_fashion_mnist
 from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, TrainConfig
 from nonesuch_trainer.experiments.statistics import paired, spread, wilson
 from nonesuch_trainer.loop import train

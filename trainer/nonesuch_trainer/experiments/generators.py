@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from nonesuch.realdata import Split
+from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.config import Minted, Real, Recipe
 from nonesuch_trainer.datasets import Teacher
 from nonesuch_trainer.experiments.comparison import Comparison, compare
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     main()

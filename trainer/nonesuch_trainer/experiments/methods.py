@@ -69,7 +69,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     main()

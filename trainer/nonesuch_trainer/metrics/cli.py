@@ -34,13 +34,13 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder to write to; else runs/evaluate/<generator>.")] = None,
 ) -> None:
     """Measure a generator: what can be learned from its images, and how far they are from real ones."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch.catalog import read_catalog
     from nonesuch.config import validated
-    from nonesuch.link import Link
-    from nonesuch.local import LocalService
+    from nonesuch.link.link import Link
+    from nonesuch.local.service import LocalService
     from nonesuch_trainer.metrics.evaluation import evaluate as run
     from nonesuch_trainer.metrics.plan import EvaluationPlan
     from nonesuch_trainer.metrics.report import write_report

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nonesuch.link import Link
-from nonesuch.realdata import RealImages
+from nonesuch.link.link import Link
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.metrics.measures import Measures

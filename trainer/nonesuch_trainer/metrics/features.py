@@ -21,7 +21,7 @@ from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.errors import InvalidValue
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.seeds import numpy_rng
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.real import balanced_rows

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nonesuch.host.stopping import check
 from nonesuch.seeds import reproducible
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
-from nonesuch.stopping import check
 from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.evaluate import Evaluation, Judge
 from nonesuch_trainer.learning import choose_device, learn, make_classifier

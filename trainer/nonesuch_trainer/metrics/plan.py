@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
-from nonesuch.realdata import Split
+from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 
@@ -36,7 +36,7 @@ class EvaluationPlan(Frozen):
     features: Path | None = None
     """A classifier file to see through; None is the one that ships."""
     real: str = Field(default="fashion-mnist", min_length=1)
-    """Real images with splits (`nonesuch.labelled.read_labelled`)."""
+    """Real images with splits (`nonesuch.realdata.labelled.read_labelled`)."""
     validation_per_class: int | None = Field(default=None, ge=1)
     """How many of each class are cut from real images without a validation split."""
     data: Path | None = None

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nonesuch.errors import GeneratorNotFound
-from nonesuch.files import write_atomically, write_json
-from nonesuch.link import Link
-from nonesuch.local import LocalService
+from nonesuch.host.files import write_atomically, write_json
+from nonesuch.link.link import Link
+from nonesuch.local.service import LocalService
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.metrics.evaluation import mint

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nonesuch.files import write_json
+from nonesuch.host.files import write_json
 from nonesuch_trainer.experiments.statistics import spread, wilson
 from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.grid import save_grid

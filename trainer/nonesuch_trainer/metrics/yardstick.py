@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nonesuch.labelled import read_labelled
-from nonesuch.realdata import RealImages, Split
+from nonesuch.realdata.fashion_mnist import RealImages, Split
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.evaluate import Evaluation, Judge

@@ -20,15 +20,15 @@ def calibrate(
     out: Annotated[Path | None, typer.Option(help="A JSON file for the curves and the choice.")] = None,
 ) -> None:
     """Find the step size and the number of steps of hsm that make images hard while a teacher still agrees."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from rich.console import Console
 
     from nonesuch.config import validated
-    from nonesuch.files import write_atomically
+    from nonesuch.host.files import write_atomically
+    from nonesuch.host.progress import progress
     from nonesuch.orders import parse_params
-    from nonesuch.progress import progress
     from nonesuch_worker.calibrate.calibration import Calibration, mining_params
     from nonesuch_worker.calibrate.choice import Goal, choose
     from nonesuch_worker.calibrate.report import document, pasteable, table

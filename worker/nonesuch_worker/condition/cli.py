@@ -25,13 +25,13 @@ def condition(
     seed: Annotated[int | None, typer.Option(help="Of everything random; 0 if left out.")] = None,
 ) -> None:
     """Train an input network that makes an unconditional generator and a classifier into a conditional generator."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from rich.console import Console
 
     from nonesuch.errors import InvalidValue
-    from nonesuch.progress import progress
+    from nonesuch.host.progress import progress
     from nonesuch_worker.condition.conditioning import CURVE, Conditioning, curve_document, plans
     from nonesuch_worker.condition.config import ConditionConfig
     from nonesuch_worker.condition.folder import base_folder, new_folder

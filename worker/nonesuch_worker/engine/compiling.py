@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import user_folder
+from nonesuch.host.files import user_folder
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 

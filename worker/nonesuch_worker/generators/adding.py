@@ -20,7 +20,7 @@ from safetensors.torch import save
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.files import write_atomically, write_json
+from nonesuch.host.files import write_atomically, write_json
 from nonesuch.model import Frozen, Name
 from nonesuch_worker.generators.biggan_folder import (
     CLASS_NAMES,

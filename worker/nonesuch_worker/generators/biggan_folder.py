@@ -26,8 +26,8 @@ from torch import Tensor
 
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch.files import replacing
-from nonesuch.tensors import faults
+from nonesuch.host.files import replacing
+from nonesuch.weights.tensors import faults
 from nonesuch_worker.generators.card import CARD, check_sha256, info_of, read_card
 
 FORMAT = "nonesuch-biggan-1"

@@ -48,7 +48,7 @@ def verify(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME|FOLDER]...", help=f"{NAMED} All if none.")] = None,
 ) -> None:
     """Load generators strictly and have each mint two images twice. Exit code 1 if one of them fails."""
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch_worker.generators.listing import everything
@@ -84,11 +84,11 @@ def add(
     FOLDER has a card.json with safetensors; or the config.json and pytorch_model.bin of pytorch-pretrained-biggan,
     which are converted to safetensors and compared with what upstream itself makes of them.
     """
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch.config import validated
-    from nonesuch.progress import progress
+    from nonesuch.host.progress import progress
     from nonesuch_worker.generators.adding import Said, add_generator
     from nonesuch_worker.generators.biggan_folder import read_json
     from nonesuch_worker.generators.upstream import TRUNCATIONS

@@ -9,7 +9,7 @@ from safetensors.torch import load
 from torch import nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.tensors import faults
+from nonesuch.weights.tensors import faults
 from nonesuch_worker.generators.card import check_sha256
 
 Network = TypeVar("Network", bound=nn.Module)

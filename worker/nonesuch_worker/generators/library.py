@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.files import locked, user_folder
+from nonesuch.host.files import locked, user_folder
 from nonesuch_worker.generators.card import CARD
 
 VARIABLE = "NONESUCH_LIBRARY"

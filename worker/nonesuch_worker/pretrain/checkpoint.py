@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.files import write_atomically
+from nonesuch.host.files import write_atomically
 from nonesuch_worker.pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -27,7 +27,7 @@ def pretrain(
 
     On a CPU, say OMP_NUM_THREADS before torchrun: else it gives each process one thread.
     """
-    from nonesuch.process import ensure_cpu_settings
+    from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
     from nonesuch import plugins

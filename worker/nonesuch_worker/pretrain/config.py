@@ -27,7 +27,7 @@ class PretrainConfig(Frozen):
     """A pretraining run: data, networks, optimisation and how often it reports."""
 
     name: Name | None = Field(default=None, description="the generator's id; by default made of data and seed")
-    data: str = Field(default=FASHION_MNIST, min_length=1, description="see `nonesuch.labelled.read_labelled`")
+    data: str = Field(default=FASHION_MNIST, min_length=1, description="see `nonesuch.realdata.labelled.read_labelled`")
     data_license: str | None = Field(default=None, description="of the images, for the card")
     validation_per_class: int | None = Field(
         default=None, ge=1, description="images of each class that are kept from training; by default the source's"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.pretrain.augmentation import DIFFAUGMENT_NUMBERS, PERTURB_NUMBERS
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.distributed import World

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.labelled import read_labelled
-from nonesuch.process import on_signal
-from nonesuch.realdata import RealImages
+from nonesuch.host.process import on_signal
+from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch_worker.generators.compact_folder import CARD
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT, resume_from
 from nonesuch_worker.pretrain.config import PretrainConfig

@@ -9,7 +9,7 @@ exports/ITERATION/          every `export_every` and at the end: a generator wit
 import logging
 from pathlib import Path
 
-from nonesuch.realdata import RealImages
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT, save_checkpoint
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.ema import recompute_statistics

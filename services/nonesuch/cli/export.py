@@ -1,0 +1,101 @@
+"""Offline export: an order whose images go to a file.
+
+main   waits for: the next batch of its ring ── unblocked by: a commit, the end of the order, the timeout
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nonesuch.errors import InvalidValue, OrderFailed
+from nonesuch.host.files import replacing
+from nonesuch.ledger import Ledger
+from nonesuch.link.link import Link
+from nonesuch.orders import Order, place
+from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
+from nonesuch.schema import ledger_of, read_batch
+from nonesuch.sequencer import Sequencer
+from nonesuch.tally import Tally
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has written."""
+
+    rows: int
+    """Images; fewer than were ordered where the strategy could not fill every index."""
+    tally: Tally
+    ledger: Ledger
+    """The real information behind the images. The file carries it too, as metadata of its schema."""
+
+
+class _Writer(Protocol):
+    def write_batch(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def file_format(path: Path) -> str:
+    """`parquet` or `arrow`, by the file's ending. Raises `InvalidValue` for another."""
+    formats = {".parquet": "parquet", ".arrow": "arrow"}
+    if path.suffix not in formats:
+        raise InvalidValue(f"{path} ends in neither .parquet nor .arrow: the ending chooses the format")
+    return formats[path.suffix]
+
+
+def _open_writer(path: Path, kind: str, schema: pa.Schema) -> _Writer:
+    writer: _Writer = pq.ParquetWriter(path, schema) if kind == "parquet" else pa.ipc.new_file(path, schema)
+    return writer
+
+
+def export(
+    link: Link,
+    order: Order,
+    ring: RingSpec,
+    path: Path,
+    *,
+    timeout_s: float = 120.0,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> Exported:
+    """Place an order and write its images to `path` in index order. Blocks until they are there.
+
+    The file appears when it is complete. Raises what `place` raises, `TakeTimeout` when nothing came for
+    `timeout_s`, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
+    """
+    kind = file_format(path)
+    if path.exists():
+        raise InvalidValue(f"{path} exists: remove it, or choose another name")
+    link.run(open_ring(link.keys, ring))
+    try:
+        link.run(place(link.keys, order))
+        with replacing(path) as partial:
+            return _write(link, order, ring, partial, kind, timeout_s, on_rows)
+    finally:
+        link.run(close_ring(link.keys, ring.name))
+
+
+def _write(
+    link: Link, order: Order, ring: RingSpec, path: Path, kind: str, timeout_s: float, on_rows: Callable[[int], None]
+) -> Exported:
+    writer: _Writer | None = None
+    ledger = Ledger()
+    try:
+        turns: Sequencer[Delivery] = Sequencer()
+        while not isinstance(taken := link.run(take(link.keys, ring, timeout_s=timeout_s)), OrderEnd):
+            for delivery in turns.push(taken.ticket, taken):
+                batch = read_batch(delivery.payload)
+                ledger = ledger_of(batch.schema)
+                writer = writer or _open_writer(path, kind, batch.schema)
+                writer.write_batch(batch)
+                link.run(release(link.keys, ring, delivery))
+                on_rows(delivery.rows)
+        if taken.state != "done":
+            raise OrderFailed(f"order {order.id} ended {taken.state} after {taken.rows} images: {taken.reason}")
+        return Exported(taken.rows, taken.tally, ledger)
+    finally:
+        if writer is not None:
+            writer.close()

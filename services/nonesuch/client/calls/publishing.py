@@ -1,0 +1,132 @@
+"""From a classifier, in whatever form it is at hand, to the safetensors file that a gateway takes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nonesuch.client.extras import needed
+from nonesuch.config import validated
+from nonesuch.errors import InvalidSnapshot, InvalidValue, NotFound
+from nonesuch.ledger import UNKNOWN, Ledger
+from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
+from nonesuch.weights.layout import check_finite, read_layout
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from nonesuch.classifiers.registry import ClassifierSpec
+
+FILE = "classifier.safetensors"
+"""The name of the file in a run's folder."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network's weights do not say of it."""
+
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    architecture: str | None = None
+    """Its name in the registry; None: whichever registered one, with its default arguments, has these very tensors."""
+    args: Mapping[str, int | float | str | bool] = field(default_factory=dict)
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    epoch: int = 0
+    step: int = 0
+    ledger: Ledger = UNKNOWN
+
+
+def read_file(path: Path) -> bytes:
+    """A classifier file, or that in a run's folder, as it is. Raises `NotFound`, and `InvalidSnapshot` for another."""
+    path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise NotFound(f"there is no classifier file {path}: a finished run leaves one as {FILE} in its folder")
+    payload = path.read_bytes()
+    if METADATA_KEY not in read_layout(payload).metadata:
+        raise InvalidSnapshot(f"{path} does not say which classifier it is: use the {FILE} that a run has left")
+    return payload
+
+
+def with_header(header: SnapshotHeader, payload: bytes) -> bytes:
+    """The tensors of a payload in a file that says what they are. Raises `InvalidSnapshot`."""
+    read_layout(payload)
+    begin = 8 + int.from_bytes(payload[:8], "little")
+    entries = json.loads(payload[8:begin])
+    entries["__metadata__"] = {**entries.get("__metadata__", {}), METADATA_KEY: header.model_dump_json()}
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text + payload[begin:]
+
+
+def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) -> bytes:
+    """A network, or its state, as such a file. Its architecture is looked up and its tensors are held against it.
+
+    Raises `InvalidSnapshot` for a network that does not fit, or has values that are not finite; `InvalidValue` for a
+    description that cannot be, or an architecture that is not registered here.
+    """
+    needed("torch", "torch", "publishing a network")
+    from safetensors.torch import save
+
+    from nonesuch.classifiers.registry import ClassifierSpec
+    from nonesuch.weights.tensors import faults
+
+    state = model if isinstance(model, Mapping) else model.state_dict()
+    # Clones, because safetensors refuses tensors that share memory.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    if described.architecture is None:
+        spec = _recognised(tensors, described)
+    else:
+        spec = ClassifierSpec(architecture=described.architecture, args=dict(described.args))
+        if found := faults(tensors, _expected(spec, described), dtype="kind"):
+            raise InvalidSnapshot(f"the network is no {spec.architecture} {spec.args or ''}: {'; '.join(found)}")
+    header = validated(
+        SnapshotHeader,
+        {
+            "channel": "default",
+            "version": 0,
+            "sha256": "0" * 64,  # the gateway knows all three better
+            "architecture": spec.architecture,
+            "args": spec.args,
+            "image_shape": described.image_shape,
+            "classes": len(described.class_names),
+            "class_names": described.class_names,
+            "mean": described.mean,
+            "std": described.std,
+            "epoch": described.epoch,
+            "step": described.step,
+            "ledger": described.ledger,
+        },
+        "the description of the network",
+    )
+    payload: bytes = save(tensors, {METADATA_KEY: header.model_dump_json()})
+    check_finite(payload, read_layout(payload).tensors)
+    return payload
+
+
+def _recognised(tensors: "dict[str, Tensor]", described: Description) -> "ClassifierSpec":
+    """The registered architecture, with its default arguments, that has tensors of these names and shapes."""
+    from nonesuch.classifiers.registry import ClassifierSpec, architectures
+
+    given = {name: tensor.shape for name, tensor in tensors.items()}
+    for name in architectures():
+        spec = ClassifierSpec(architecture=name)
+        if given == {name: tensor.shape for name, tensor in _expected(spec, described).items()}:
+            return spec
+    raise InvalidValue(
+        f"the network is none of {', '.join(architectures())} with default arguments for images of "
+        f"{described.image_shape} and {len(described.class_names)} classes: name its architecture and args",
+        field="architecture",
+    )
+
+
+def _expected(spec: "ClassifierSpec", described: Description) -> "dict[str, Tensor]":
+    """The state of a new network, without memory for its values."""
+    import torch
+
+    from nonesuch.classifiers.registry import build
+
+    height, _, channels = described.image_shape
+    with torch.random.fork_rng(devices=()), torch.device("meta"):
+        return build(spec, in_channels=channels, classes=len(described.class_names), image_size=height).state_dict()

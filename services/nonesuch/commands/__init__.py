@@ -1,1 +1,0 @@
-"""The commands that need nothing but this package. Heavy imports stay inside the functions."""

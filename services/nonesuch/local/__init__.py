@@ -1,0 +1,1 @@
+"""Everything on one machine: a Redis of its own, workers and a gateway as child processes."""
