@@ -102,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     from pytorch_pretrained_biggan import BigGANConfig
 
-    from nonesuch_worker.generators.biggan_seeded import seeded_biggan
+    from nonesuch_worker.generators.biggan.seeded import seeded_biggan
 
     network = MintingBigGAN(seeded_biggan(BigGANConfig(), 0), device=torch.device("cpu"))
     z, labels = torch.randn(options.batch, 128), torch.arange(options.batch) % 1000

@@ -89,7 +89,7 @@ def upstream_model(side: int) -> Any:
     """Upstream's network with seeded random weights."""
     from pytorch_pretrained_biggan import BigGANConfig
 
-    from nonesuch_worker.generators.biggan_seeded import seeded_biggan
+    from nonesuch_worker.generators.biggan.seeded import seeded_biggan
 
     layers = [(bool(doubles), *widths) for doubles, *widths in LAYERS[side]]
     return seeded_biggan(BigGANConfig(output_dim=side, layers=layers, attention_layer_position=ATTENTION_BEFORE), 0)
@@ -298,7 +298,7 @@ def main() -> None:
         return
     import torch
 
-    from nonesuch_worker.generators.biggan import save_biggan
+    from nonesuch_worker.generators.biggan.loading import save_biggan
 
     gpu = torch.cuda.is_available()
     batches = options.batches or ([1, 8, 64, 256] if gpu else [1, 8, 32])

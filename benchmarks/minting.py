@@ -29,9 +29,9 @@ from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, 
 from nonesuch.schema import batch_bytes, images_of, read_batch
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import Minter
-from nonesuch_worker.service import MintingService, SnapshotCache
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.minter import Minter
+from nonesuch_worker.minting.service import MintingService, SnapshotCache
 from nonesuch_worker.strategies.registry import describe
 
 ROUNDS = 5

@@ -15,8 +15,8 @@ from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import MintedTicket
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.minter import MintedTicket
 
 T = TypeVar("T")
 RING = ring(slots=4)

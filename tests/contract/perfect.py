@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 
 
 class Posterior(nn.Module):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.generators.compact import CompactConfig
+from nonesuch_worker.networks.compact import CompactConfig
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import DiscriminatorConfig
 

@@ -13,7 +13,7 @@ from nonesuch.schema import write_batch
 from nonesuch.tickets import Ticket
 from nonesuch_worker.engine.copy_out import HostCopy, copy_in, copy_out
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.minter import Minter
+from nonesuch_worker.minting.minter import Minter
 
 pytestmark = [
     pytest.mark.gpu,

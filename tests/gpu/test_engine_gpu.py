@@ -13,8 +13,8 @@ from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.compact import MintingCompact
 from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.biggan import seeded_biggan
-from nonesuch_worker.generators.compact_folder import load_compact
+from nonesuch_worker.generators.biggan.loading import seeded_biggan
+from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.generators.load import folder_of, packaged
 
 pytestmark = [

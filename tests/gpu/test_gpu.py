@@ -17,7 +17,7 @@ from nonesuch.tickets import Ticket
 from nonesuch_trainer.bna import BNAConfig, adapt
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.minter import Minter
+from nonesuch_worker.minting.minter import Minter
 from nonesuch_worker.strategies.mining import MiningParams, mine
 
 pytestmark = [

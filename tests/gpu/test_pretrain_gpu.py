@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.generators.compact import CompactConfig
-from nonesuch_worker.generators.compact_folder import CARD, load_compact
-from nonesuch_worker.generators.spectral import spectral_norm
+from nonesuch_worker.generators.compact.folder import CARD, load_compact
+from nonesuch_worker.networks.compact import CompactConfig
+from nonesuch_worker.networks.spectral import spectral_norm
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import DiscriminatorConfig

@@ -24,11 +24,11 @@ from nonesuch.schema import read_batch
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
-from nonesuch_worker import loop as loop_module
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import Minter
-from nonesuch_worker.service import MintingService, SnapshotCache
+from nonesuch_worker.minting import loop as loop_module
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.minter import Minter
+from nonesuch_worker.minting.service import MintingService, SnapshotCache
 from nonesuch_worker.strategies.registry import describe
 
 

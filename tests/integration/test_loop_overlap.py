@@ -18,10 +18,10 @@ from nonesuch.orders import place
 from nonesuch.rings import Delivery, open_ring, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.tickets import Ticket, claim
-from nonesuch_worker import loop as loop_module
-from nonesuch_worker.hand import RETRY_S
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import MintedTicket
+from nonesuch_worker.minting import loop as loop_module
+from nonesuch_worker.minting.hand import RETRY_S
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.minter import MintedTicket
 
 WAIT_S = 10.0
 

@@ -21,7 +21,7 @@ from nonesuch_worker.calibrate.calibration import mining_params
 from nonesuch_worker.calibrate.choice import Goal, choose
 from nonesuch_worker.calibrate.cli import calibrate
 from nonesuch_worker.calibrate.curve import Point, measure
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.latents import latents
 from nonesuch_worker.strategies.hsm import HsmParams

@@ -11,8 +11,8 @@ from fakes import order, payload
 from nonesuch.schema import read_batch, write_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import CommitResult, Ticket
-from nonesuch_worker.committer import Committer
-from nonesuch_worker.minter import MintedTicket
+from nonesuch_worker.minting.committer import Committer
+from nonesuch_worker.minting.minter import MintedTicket
 
 TICKET = Ticket(order("o"), 1)
 TALLY = Tally(tried=Counter({1: 3}))

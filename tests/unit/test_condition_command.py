@@ -26,13 +26,13 @@ from nonesuch.schema import images_of, labels_of
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tickets import Ticket
 from nonesuch_worker.condition import conditioning
-from nonesuch_worker.condition.card import Card
 from nonesuch_worker.condition.cli import condition
 from nonesuch_worker.generators.base import from_uint8_NHWC
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.conditioned import BASE, WEIGHTS, ConditionedGenerator
+from nonesuch_worker.generators.conditioned.card import Card
+from nonesuch_worker.generators.conditioned.loading import BASE, WEIGHTS, ConditionedGenerator
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.minter import Classifier, Minter
+from nonesuch_worker.minting.minter import Classifier, Minter
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 
 NAMES = ("ant", "bee", "cat", "dog")
 QUICK = "iterations = 120\nhidden = 32\nlr = 0.005\nbatch = 32\nregulariser = 'none'\n"

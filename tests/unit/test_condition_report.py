@@ -7,14 +7,14 @@ from quadrants import CLASSES, Corners, Quadrants
 from rich.console import Console
 from torch import Tensor, nn
 
-from nonesuch_worker.condition.card import Base, Card, Teacher
-from nonesuch_worker.condition.config import ConditionConfig
 from nonesuch_worker.condition.measuring import FEWEST, Spread, measure
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.condition.scores import scores
 from nonesuch_worker.condition.tables import curve_table, diversity_table, scores_table
 from nonesuch_worker.generators.base import from_uint8_NHWC, to_uint8_NHWC
-from nonesuch_worker.generators.conditioned import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
+from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 from nonesuch_worker.latents import latents
 
 NAMES = ("ant", "bee", "cat", "dog")

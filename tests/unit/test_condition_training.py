@@ -9,11 +9,11 @@ from quadrants import CLASSES, Corners, Quadrants
 from torch import Tensor, nn
 
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.condition.config import ConditionConfig
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.condition.regularisers import ModeSeeking, divergence
 from nonesuch_worker.condition.training import train
 from nonesuch_worker.condition.viewer import Viewer
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 
 FAST: dict[str, Any] = {"iterations": 120, "hidden": 32, "lr": 0.005, "batch": 32}
 

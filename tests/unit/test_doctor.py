@@ -10,7 +10,7 @@ from nonesuch.doctor.checks import Context, Finding, diagnose
 from nonesuch.errors import ServiceError
 from nonesuch.host.cores import Cores
 from nonesuch.host.process import RAY_SETTINGS, THREADS
-from nonesuch_worker import checks
+from nonesuch_worker.fleet import checks
 
 CONTEXT = Context()
 KEEPS, GIVES_BACK = (0, 1), (0, 16_385)

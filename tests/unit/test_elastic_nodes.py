@@ -10,9 +10,9 @@ from nonesuch.cli.main import make_app
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue
 from nonesuch.load import Load
-from nonesuch_worker.elastic import Elastic, Times
-from nonesuch_worker.elastic_nodes import SILENT_S, Answer, Bundle, ElasticNodes, RedisLoad
-from nonesuch_worker.fleet import Node
+from nonesuch_worker.fleet.elastic import Elastic, Times
+from nonesuch_worker.fleet.fleet import Node
+from nonesuch_worker.fleet.nodes import SILENT_S, Answer, Bundle, ElasticNodes, RedisLoad
 
 HEAD = Node("head", cpus=0, gpus=0)
 SMALL = Node("small", cpus=2, gpus=0)

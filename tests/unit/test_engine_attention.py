@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nonesuch_worker.engine import attention
 from nonesuch_worker.engine.attention import Attention, attend_by_convolutions, attend_by_sdpa
 from nonesuch_worker.engine.folding import folded_weight
-from nonesuch_worker.generators.attention import SelfAttention
+from nonesuch_worker.networks.attention import SelfAttention
 
 WAYS = [attend_by_sdpa, attend_by_convolutions]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -12,7 +12,7 @@ from nonesuch_worker.engine.convolutions import TransposedConvolution
 from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.engine.upsampling import NineProducts
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.biggan import seeded_biggan
+from nonesuch_worker.generators.biggan.loading import seeded_biggan
 
 CPU = torch.device("cpu")
 GRID = tuple(k / 50 for k in range(1, 51))

@@ -8,7 +8,7 @@ from tiny_biggan import mint, rows, upstream_images
 from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.biggan import seeded_biggan
+from nonesuch_worker.generators.biggan.loading import seeded_biggan
 
 CPU = torch.device("cpu")
 DEEP_128 = BigGANConfig()

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from nonesuch_worker.engine.compact import MintingCompact
 from nonesuch_worker.engine.upsampling import NineProducts
-from nonesuch_worker.generators.attention import SelfAttention
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.compact_folder import load_compact
+from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.generators.load import folder_of, packaged
+from nonesuch_worker.networks.attention import SelfAttention
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"image_size": 12, "classes": 4, "z_dim": 9, "embedding_dim": 5, "widths": (16, 12, 8)}

@@ -21,8 +21,8 @@ from nonesuch_worker.engine.compiling import (
     compiled,
     powers_of_two,
 )
-from nonesuch_worker.generators.biggan import seeded_biggan
-from nonesuch_worker.generators.biggan_options import BigGANOptions
+from nonesuch_worker.generators.biggan.loading import seeded_biggan
+from nonesuch_worker.generators.biggan.options import BigGANOptions
 
 
 def test_rows_are_cut_into_powers_of_two_the_largest_first() -> None:

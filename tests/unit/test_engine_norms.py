@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from nonesuch_worker.engine.folding import folded_weight
 from nonesuch_worker.engine.norms import Affine, Norm, Norms, conditional_norm, plain_norm
 from nonesuch_worker.engine.statistics import interpolated, only_row, upstream_compatible
-from nonesuch_worker.generators.compact import ConditionalBatchNorm
-from nonesuch_worker.generators.spectral import spectral_norm
+from nonesuch_worker.networks.compact import ConditionalBatchNorm
+from nonesuch_worker.networks.spectral import spectral_norm
 
 EPS = 1e-3
 LAYERS: list[Callable[[], nn.Module]] = [

@@ -9,8 +9,8 @@ from tiny_biggan import TINY, rows
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.engine.statistics import interpolated, upstream_compatible
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.biggan import save_biggan, seeded_biggan
-from nonesuch_worker.generators.biggan_options import BigGANOptions
+from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
+from nonesuch_worker.generators.biggan.options import BigGANOptions
 from nonesuch_worker.generators.load import load_generator
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.fleet import Fleet, Node, Seat, seats
+from nonesuch_worker.fleet.fleet import Fleet, Node, Seat, seats
 
 
 class FakeHost:

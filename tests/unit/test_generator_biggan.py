@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from tiny_biggan import TINY, upstream_images
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch_worker.generators.biggan import BigGANGenerator, load, save_biggan, seeded_biggan
-from nonesuch_worker.generators.biggan_folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS
+from nonesuch_worker.generators.biggan.folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS
+from nonesuch_worker.generators.biggan.loading import BigGANGenerator, load, save_biggan, seeded_biggan
 from nonesuch_worker.generators.load import load_generator
 
 CPU = torch.device("cpu")

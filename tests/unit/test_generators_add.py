@@ -17,17 +17,17 @@ from tiny_biggan import SMALLEST, changed, upstream_images
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.host.files import locked
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.condition.card import Base, Card, Teacher
-from nonesuch_worker.condition.config import ConditionConfig
 from nonesuch_worker.condition.folder import dump, write_generator
-from nonesuch_worker.generators.adding import Said, add_generator
-from nonesuch_worker.generators.biggan import save_biggan, seeded_biggan
-from nonesuch_worker.generators.biggan_folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.library import library
+from nonesuch_worker.generators.biggan.folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
+from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
+from nonesuch_worker.generators.biggan.upstream import TRUNCATIONS, compare, find_upstream
+from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
+from nonesuch_worker.generators.library.adding import Said, add_generator
+from nonesuch_worker.generators.library.verifying import verify
 from nonesuch_worker.generators.load import load_generator
-from nonesuch_worker.generators.upstream import TRUNCATIONS, compare, find_upstream
-from nonesuch_worker.generators.verifying import verify
+from nonesuch_worker.generators.places import library
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
 

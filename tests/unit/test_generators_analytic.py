@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.latents import latents
 

@@ -17,13 +17,13 @@ from nonesuch.labels import Balanced
 from nonesuch.orders import Order
 from nonesuch.schema import images_of
 from nonesuch.tickets import Ticket
-from nonesuch_worker.checks import generators as check
+from nonesuch_worker.fleet.checks import generators as check
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.biggan import save_biggan, seeded_biggan
-from nonesuch_worker.generators.biggan_folder import UPSTREAM_WEIGHTS
+from nonesuch_worker.generators.biggan.folder import UPSTREAM_WEIGHTS
+from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
+from nonesuch_worker.generators.library.verifying import check_images
 from nonesuch_worker.generators.load import load_generator, packaged
-from nonesuch_worker.generators.verifying import check_images
-from nonesuch_worker.minter import Minter
+from nonesuch_worker.minting.minter import Minter
 
 CONFIG = changed(SMALLEST, num_classes=3)
 

@@ -11,9 +11,9 @@ import torch
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators import load as sources
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.library import library, library_folder
 from nonesuch_worker.generators.load import families, load_generator, packaged
+from nonesuch_worker.generators.places import library, library_folder
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
 

@@ -16,9 +16,9 @@ from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef, check_order
-from nonesuch_worker.generators.analytic import AnalyticGenerator
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
-from nonesuch_worker.generators.compact_folder import load_compact
+from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.generators.load import folder_of, load_generator
 from nonesuch_worker.latents import ATTEMPTS, latents
 from nonesuch_worker.strategies.base import MintContext

@@ -10,8 +10,8 @@ from nonesuch.config import RedisSettings
 from nonesuch.link.users import USERS
 from nonesuch_gateway.http.shutdown import CUT_S
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_worker.elastic import Times
-from nonesuch_worker.fleet import Node, seats
+from nonesuch_worker.fleet.elastic import Times
+from nonesuch_worker.fleet.fleet import Node, seats
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/kubernetes.md").read_text()

@@ -16,12 +16,12 @@ from nonesuch.schema import images_of, labels_of, ledger_of, read_batch, soft_la
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import Tally, count
 from nonesuch.tickets import Ticket
-from nonesuch_worker import minter as minter_module
 from nonesuch_worker.engine.copy_out import HostCopy
 from nonesuch_worker.engine.micro_batches import best_micro_batch
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.minter import Classifier, Minter
+from nonesuch_worker.minting import minter as minter_module
+from nonesuch_worker.minting.minter import Classifier, Minter
 from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams
 
 

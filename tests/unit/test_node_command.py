@@ -19,7 +19,8 @@ trap 'kill %1; exit 1' TERM  # as `ray start --block` does
 sleep 30 & wait
 """
 COMMAND = (
-    "import sys, typer; sys.executable = sys.argv.pop(1); from nonesuch_worker.node_cli import node; typer.run(node)"
+    "import sys, typer; sys.executable = sys.argv.pop(1); "
+    "from nonesuch_worker.fleet.node_cli import node; typer.run(node)"
 )
 
 

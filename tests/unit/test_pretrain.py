@@ -14,7 +14,7 @@ from tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS
+from nonesuch_worker.generators.compact.folder import CARD, WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.loop import train

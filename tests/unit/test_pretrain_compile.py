@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_gan import SMALL, changed, noise
 
-from nonesuch_worker.generators.compact_folder import load_compact
+from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.loop import train
 

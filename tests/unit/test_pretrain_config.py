@@ -9,7 +9,7 @@ from tiny_gan import SMALL, TINY
 
 import nonesuch_worker
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator
 

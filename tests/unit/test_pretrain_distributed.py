@@ -16,7 +16,7 @@ from torch import nn
 
 from nonesuch.errors import InvalidValue
 from nonesuch.host.process import CPU_SETTINGS
-from nonesuch_worker.generators.compact_folder import WEIGHTS
+from nonesuch_worker.generators.compact.folder import WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.distributed import World, joined
 from nonesuch_worker.pretrain.players import Players

@@ -11,9 +11,9 @@ from tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.compact_folder import CARD, WEIGHTS, load_compact
+from nonesuch_worker.generators.compact.folder import CARD, WEIGHTS, load_compact
 from nonesuch_worker.generators.load import load_generator
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
 from nonesuch_worker.pretrain.loop import train

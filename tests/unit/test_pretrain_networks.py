@@ -7,9 +7,9 @@ import torch
 from tiny_gan import SMALL
 from torch import Tensor, nn
 
-from nonesuch_worker.generators.attention import SelfAttention
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
-from nonesuch_worker.generators.spectral import spectral_norm
+from nonesuch_worker.networks.attention import SelfAttention
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
+from nonesuch_worker.networks.spectral import spectral_norm
 from nonesuch_worker.pretrain.discriminator import Discriminator, DiscriminatorConfig
 from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
 from nonesuch_worker.pretrain.randomness import EpochOrder

@@ -14,7 +14,7 @@ from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order, SnapshotRef, check_order
-from nonesuch_worker.generators.analytic import AnalyticGenerator, AnalyticParams
+from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents

@@ -1,0 +1,1 @@
+"""The workers: generators, strategies, and the loop that turns tickets into batches."""

@@ -14,7 +14,7 @@ slower; if neither does, the trainer is, also when it has the cores alone. `benc
 Threads: OMP_NUM_THREADS, which OpenMP, MKL and torch all follow (with MKL up to the physical cores). It is,
 in this order
 
-    1. for a worker: its share of its node's cores, or `--threads` (`nonesuch_worker.fleet.seats`)
+    1. for a worker: its share of its node's cores, or `--threads` (`nonesuch_worker.fleet.fleet.seats`)
        for a Ray task of `nonesuch adapt`: its share of this machine's cores, 1 on a cluster
     2. what the user has set (under torchrun: or else torchrun, which sets 1 where it starts several ranks)
     3. the cores that this process may keep busy, by its affinity and its cgroups' quota (`cores.py`), divided among

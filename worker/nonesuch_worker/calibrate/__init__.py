@@ -1,0 +1,1 @@
+"""`nonesuch calibrate`: how far to mine."""

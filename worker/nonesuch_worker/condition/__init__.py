@@ -1,0 +1,1 @@
+"""`nonesuch condition`: give an unconditional generator classes."""

@@ -33,9 +33,9 @@ def condition(
     from nonesuch.errors import InvalidValue
     from nonesuch.host.progress import progress
     from nonesuch_worker.condition.conditioning import CURVE, Conditioning, curve_document, plans
-    from nonesuch_worker.condition.config import ConditionConfig
     from nonesuch_worker.condition.folder import base_folder, new_folder
     from nonesuch_worker.condition.tables import curve_table, diversity_table, scores_table
+    from nonesuch_worker.generators.conditioned.config import ConditionConfig
 
     if curve is not None and weight is not None:
         raise InvalidValue(f"--weight {weight:g} and --curve {curve} exclude each other: give one of them")

@@ -12,16 +12,16 @@ from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch.ledger import of_generators
 from nonesuch.model import Frozen, Name
-from nonesuch_worker.condition.card import Base, Card, Teacher
-from nonesuch_worker.condition.config import ConditionConfig, Resample
 from nonesuch_worker.condition.folder import base_folder, dump, write_generator
 from nonesuch_worker.condition.measuring import Report, measure
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.condition.sheet import save_sheet
 from nonesuch_worker.condition.training import train
 from nonesuch_worker.condition.viewer import Viewer, class_names, load_viewer
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.conditioned import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.config import ConditionConfig, Resample
+from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 from nonesuch_worker.generators.load import load_generator
 
 REPORT = "report.json"

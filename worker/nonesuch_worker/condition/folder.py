@@ -8,12 +8,12 @@ from pathlib import Path
 from safetensors.torch import save
 
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.condition.card import Card
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.generators.card import CARD
-from nonesuch_worker.generators.conditioned import BASE, WEIGHTS
-from nonesuch_worker.generators.library import staged
+from nonesuch_worker.generators.conditioned.card import Card
+from nonesuch_worker.generators.conditioned.loading import BASE, WEIGHTS
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 from nonesuch_worker.generators.load import families, folder_of
+from nonesuch_worker.generators.places import staged
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from nonesuch.model import Frozen
 from nonesuch.orders import default_ticket_size
 from nonesuch_worker.condition.scores import Scores, scores
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
-from nonesuch_worker.generators.conditioned import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
 from nonesuch_worker.latents import latents
 from nonesuch_worker.strategies.scores import look
 

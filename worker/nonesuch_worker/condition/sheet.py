@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.conditioned import ConditionedGenerator
+from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
 from nonesuch_worker.latents import latents
 
 

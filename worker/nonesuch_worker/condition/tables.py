@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from nonesuch_worker.condition.config import ConditionConfig
 from nonesuch_worker.condition.measuring import Report
 from nonesuch_worker.condition.scores import Scores
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
 
 
 def scores_table(found: Scores, by: str) -> Table:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonesuch.errors import InvalidValue
-from nonesuch_worker.condition.config import ConditionConfig
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.condition.regularisers import ModeSeeking, divergence
 from nonesuch_worker.generators.base import Generator
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 
 
 def train(

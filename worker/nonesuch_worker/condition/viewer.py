@@ -15,7 +15,7 @@ from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import InvalidValue
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_worker.condition.config import Resample
+from nonesuch_worker.generators.conditioned.config import Resample
 
 
 class Viewer(nn.Module):

@@ -1,4 +1,4 @@
-"""The generators of our own family in their minting form. `nonesuch_worker.generators.compact` describes the network.
+"""The generators of our own family in their minting form. `nonesuch_worker.networks.compact` describes the network.
 
 Two things more than BigGAN has:
 
@@ -21,8 +21,8 @@ from nonesuch_worker.engine.norms import Affine, Norm, Norms, conditional_norm, 
 from nonesuch_worker.engine.pixels import to_pixels
 from nonesuch_worker.engine.statistics import only_row
 from nonesuch_worker.engine.upsampling import add_upsampled, upsampled_conv
-from nonesuch_worker.generators.attention import SelfAttention
-from nonesuch_worker.generators.compact import CompactGenerator, ConditionalBatchNorm, UpBlock
+from nonesuch_worker.networks.attention import SelfAttention
+from nonesuch_worker.networks.compact import CompactGenerator, ConditionalBatchNorm, UpBlock
 
 NORMS_OF_A_BLOCK = 2
 _ANY_TRUNCATION = 1.0

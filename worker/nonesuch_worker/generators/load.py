@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nonesuch.errors import GeneratorNotFound
 from nonesuch.plugins import names, plugin
 from nonesuch_worker.generators.card import CARD, family_of
-from nonesuch_worker.generators.library import find, library, library_folder
+from nonesuch_worker.generators.places import find, library, library_folder
 
 if TYPE_CHECKING:  # what there is can be listed without torch
     import torch

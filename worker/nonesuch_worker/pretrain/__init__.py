@@ -1,0 +1,1 @@
+"""`nonesuch pretrain`: train a generator of the family `compact`."""

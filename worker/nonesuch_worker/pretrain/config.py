@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
-from nonesuch_worker.generators.compact import CompactConfig, Init
+from nonesuch_worker.networks.compact import CompactConfig, Init
 from nonesuch_worker.pretrain.discriminator import DiscriminatorConfig
 
 FASHION_MNIST = "fashion-mnist"

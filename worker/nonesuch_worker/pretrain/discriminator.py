@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonesuch.model import Frozen
-from nonesuch_worker.generators.attention import SelfAttention
-from nonesuch_worker.generators.compact import Init, Merge, initialise
-from nonesuch_worker.generators.spectral import spectral_norm
+from nonesuch_worker.networks.attention import SelfAttention
+from nonesuch_worker.networks.compact import Init, Merge, initialise
+from nonesuch_worker.networks.spectral import spectral_norm
 
 
 class DiscriminatorConfig(Frozen):

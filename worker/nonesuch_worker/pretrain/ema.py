@@ -9,7 +9,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import Stream, draw_latents, generator_for
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from nonesuch.host.files import write_atomically, write_json
 from nonesuch.realdata.fashion_mnist import RealImages
-from nonesuch_worker.generators.compact import CompactGenerator
-from nonesuch_worker.generators.compact_folder import CARD, FORMAT, WEIGHTS
+from nonesuch_worker.generators.compact.folder import CARD, FORMAT, WEIGHTS
+from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.config import FASHION_MNIST, PretrainConfig
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import Stream, generator_for
 
 

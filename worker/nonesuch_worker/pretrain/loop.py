@@ -18,7 +18,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.host.process import on_signal
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.realdata.labelled import read_labelled
-from nonesuch_worker.generators.compact_folder import CARD
+from nonesuch_worker.generators.compact.folder import CARD
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT, resume_from
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.distributed import joined

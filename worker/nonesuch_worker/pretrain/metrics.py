@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import Stream, generator_for
 
 

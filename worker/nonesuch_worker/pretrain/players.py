@@ -2,7 +2,7 @@
 
 import torch
 
-from nonesuch_worker.generators.compact import CompactGenerator
+from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.checkpoint import TrainingState
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator

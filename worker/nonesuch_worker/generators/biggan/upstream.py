@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch_worker.generators.biggan import BigGANGenerator
-from nonesuch_worker.generators.biggan_folder import CONFIG, SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
-from nonesuch_worker.generators.biggan_options import BigGANOptions
+from nonesuch_worker.generators.biggan.folder import CONFIG, SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
+from nonesuch_worker.generators.biggan.loading import BigGANGenerator
+from nonesuch_worker.generators.biggan.options import BigGANOptions
 from nonesuch_worker.latents import latents
 
 TRUNCATIONS = (0.14, 0.5, 1.0)

@@ -9,8 +9,8 @@ from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
 from nonesuch.link.link import Link
 from nonesuch.load import Load, read_load
-from nonesuch_worker.elastic import Elastic
-from nonesuch_worker.fleet import Node, seats
+from nonesuch_worker.fleet.elastic import Elastic
+from nonesuch_worker.fleet.fleet import Node, seats
 
 log = logging.getLogger(__name__)
 

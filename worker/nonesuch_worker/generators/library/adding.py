@@ -22,7 +22,7 @@ from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import write_atomically, write_json
 from nonesuch.model import Frozen, Name
-from nonesuch_worker.generators.biggan_folder import (
+from nonesuch_worker.generators.biggan.folder import (
     CLASS_NAMES,
     CONFIG,
     FORMAT,
@@ -32,11 +32,11 @@ from nonesuch_worker.generators.biggan_folder import (
     load_strictly,
     read_json,
 )
+from nonesuch_worker.generators.biggan.upstream import Agreement, UpstreamFiles, compare, find_upstream, read_weights
 from nonesuch_worker.generators.card import CARD, MAX_SIGMA, read_card
-from nonesuch_worker.generators.library import library, library_folder, staged
+from nonesuch_worker.generators.library.verifying import check_images
 from nonesuch_worker.generators.load import families, load_generator, packaged
-from nonesuch_worker.generators.upstream import Agreement, UpstreamFiles, compare, find_upstream, read_weights
-from nonesuch_worker.generators.verifying import check_images
+from nonesuch_worker.generators.places import library, library_folder, staged
 
 
 class Said(Frozen):

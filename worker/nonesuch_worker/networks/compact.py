@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen
-from nonesuch_worker.generators.attention import SelfAttention
-from nonesuch_worker.generators.spectral import spectral_norm
+from nonesuch_worker.networks.attention import SelfAttention
+from nonesuch_worker.networks.spectral import spectral_norm
 
 Merge = Literal["add", "concat"]
 """How a residual block joins its branch F(x) with its input x: `add` is F(x) + W x, `concat` is W [F(x), x], a 1×1

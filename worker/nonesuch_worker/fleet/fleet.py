@@ -3,7 +3,7 @@
     reconcile   waits for: its interval ── compares the seats that should be taken with those that are
 
 Plain Python: where workers run and how they are started is behind `Host`, which `ray_host.py` fills with Ray. Which
-nodes have workers is behind `Serving`: all, unless the fleet is elastic (`elastic_nodes.py`).
+nodes have workers is behind `Serving`: all, unless the fleet is elastic (`nodes.py`).
 """
 
 import logging

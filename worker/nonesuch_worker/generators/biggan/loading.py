@@ -7,7 +7,7 @@ What differs from calling upstream:
   the weights when it interpolates between two rows. Here they are interpolated as they should be, unless
   `upstream_compatible` asks for upstream's numbers.
 - Labels are indices; upstream multiplies one-hot rows with the embedding, which selects the same numbers.
-- Loading is strict, from a local folder (`biggan_folder`), without a download and without a pickle.
+- Loading is strict, from a local folder (`folder`), without a download and without a pickle.
 """
 
 from pathlib import Path
@@ -21,10 +21,10 @@ from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.compiling import compiled
 from nonesuch_worker.engine.statistics import check_truncation
 from nonesuch_worker.generators.base import Generator, check_arguments
-from nonesuch_worker.generators.biggan_folder import BigGANFolder, save_biggan
-from nonesuch_worker.generators.biggan_options import COMPATIBLE, BigGANOptions
-from nonesuch_worker.generators.biggan_seeded import seeded_biggan
-from nonesuch_worker.generators.library import find
+from nonesuch_worker.generators.biggan.folder import BigGANFolder, save_biggan
+from nonesuch_worker.generators.biggan.options import COMPATIBLE, BigGANOptions
+from nonesuch_worker.generators.biggan.seeded import seeded_biggan
+from nonesuch_worker.generators.places import find
 
 __all__ = ["COMPATIBLE", "BigGANGenerator", "load", "save_biggan", "seeded_biggan"]
 
@@ -54,7 +54,7 @@ class BigGANGenerator:
 
 
 def load(argument: str, device: torch.device) -> Generator:
-    """The loader of `biggan:FOLDER[,OPTION ...]`, with the options of `biggan_options`.
+    """The loader of `biggan:FOLDER[,OPTION ...]`, with the options of `options`.
 
     FOLDER may be the name of a generator in the library.
 

@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from nonesuch.ledger import RealInformation
 from nonesuch.model import Frozen, Name
-from nonesuch_worker.condition.config import ConditionConfig
-from nonesuch_worker.condition.network import InputNetwork
+from nonesuch_worker.generators.conditioned.config import ConditionConfig
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 
 _SHA256 = r"^[0-9a-f]{64}$"
 

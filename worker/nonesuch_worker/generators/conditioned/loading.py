@@ -23,10 +23,10 @@ from torch import Tensor
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import explain
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
-from nonesuch_worker.condition.card import Card
-from nonesuch_worker.condition.network import InputNetwork
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.card import CARD, more_of
+from nonesuch_worker.generators.conditioned.card import Card
+from nonesuch_worker.generators.conditioned.network import InputNetwork
 from nonesuch_worker.generators.frozen import frozen
 from nonesuch_worker.generators.load import load_generator
 

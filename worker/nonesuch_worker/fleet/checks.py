@@ -7,7 +7,7 @@ from nonesuch.doctor.checks import Context, Finding
 from nonesuch.errors import NonesuchError
 from nonesuch.host.cores import available_cores
 from nonesuch.host.process import THREADS
-from nonesuch_worker.fleet import Node, seats
+from nonesuch_worker.fleet.fleet import Node, seats
 from nonesuch_worker.settings import WorkerSettings
 
 BF16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -19,8 +19,8 @@ def generators(context: Context) -> Iterator[Finding]:
     try:
         import torch
 
-        from nonesuch_worker.generators.library import library
         from nonesuch_worker.generators.load import load_generator, packaged
+        from nonesuch_worker.generators.places import library
     except ModuleNotFoundError as error:
         yield Finding("generators", "note", f"{error.name} is not installed", "pip install 'nonesuch[worker]'")
         return

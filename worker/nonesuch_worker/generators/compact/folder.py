@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError
 from nonesuch_worker.generators.card import CARD, read_card
-from nonesuch_worker.generators.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.generators.frozen import frozen
+from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 
 __all__ = ["CARD", "FORMAT", "WEIGHTS", "load_compact"]
 

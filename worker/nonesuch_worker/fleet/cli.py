@@ -56,11 +56,11 @@ def worker(
     from nonesuch.errors import InvalidValue
     from nonesuch.host.process import on_signal
     from nonesuch.link.link import Link
-    from nonesuch_worker.elastic import Elastic, Times
-    from nonesuch_worker.elastic_nodes import ElasticNodes, RedisLoad
-    from nonesuch_worker.fleet import Fleet
+    from nonesuch_worker.fleet.elastic import Elastic, Times
+    from nonesuch_worker.fleet.fleet import Fleet
+    from nonesuch_worker.fleet.nodes import ElasticNodes, RedisLoad
+    from nonesuch_worker.fleet.ray_host import RayHost
     from nonesuch_worker.generators.load import load_generator
-    from nonesuch_worker.ray_host import RayHost
     from nonesuch_worker.settings import WorkerSettings
 
     if elastic and not address:

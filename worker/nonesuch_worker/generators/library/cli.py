@@ -15,8 +15,8 @@ NAMED = "The name of a packaged generator or of one in the library, or a folder.
 @generators.command("list")
 def list_() -> None:
     """List the packaged generators and those in the library, as their cards describe them."""
-    from nonesuch_worker.generators.library import library_folder
-    from nonesuch_worker.generators.listing import everything, table
+    from nonesuch_worker.generators.library.listing import everything, table
+    from nonesuch_worker.generators.places import library_folder
 
     console = _console()
     console.print(table(everything()))
@@ -29,7 +29,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Show what a generator's card says: facts, classes, recipe, metrics."""
-    from nonesuch_worker.generators.listing import curve, description, named
+    from nonesuch_worker.generators.library.listing import curve, description, named
 
     found = named(name)
     if as_json:
@@ -51,8 +51,8 @@ def verify(
     from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
-    from nonesuch_worker.generators.listing import everything
-    from nonesuch_worker.generators.verifying import verify as check
+    from nonesuch_worker.generators.library.listing import everything
+    from nonesuch_worker.generators.library.verifying import verify as check
 
     console = _console()
     failed = 0
@@ -89,9 +89,9 @@ def add(
     ensure_cpu_settings()
     from nonesuch.config import validated
     from nonesuch.host.progress import progress
-    from nonesuch_worker.generators.adding import Said, add_generator
-    from nonesuch_worker.generators.biggan_folder import read_json
-    from nonesuch_worker.generators.upstream import TRUNCATIONS
+    from nonesuch_worker.generators.biggan.folder import read_json
+    from nonesuch_worker.generators.biggan.upstream import TRUNCATIONS
+    from nonesuch_worker.generators.library.adding import Said, add_generator
 
     given = {"name": name, "license": license_, "source": source, "sha256": sha256}
     if class_names is not None:

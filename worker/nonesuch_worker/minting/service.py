@@ -17,8 +17,8 @@ from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import fetch, latest_version
 from nonesuch.tickets import Ticket
 from nonesuch_worker.generators.load import load_generator, packaged
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.minter import Classifier, MintedTicket, Minter
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.minter import Classifier, MintedTicket, Minter
 from nonesuch_worker.settings import WorkerSettings
 from nonesuch_worker.strategies.registry import describe, strategy
 

@@ -8,8 +8,8 @@ from nonesuch.orders import Order
 from nonesuch.schema import write_batch
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
-from nonesuch_worker.hand import Hand
-from nonesuch_worker.minter import MintedTicket
+from nonesuch_worker.minting.hand import Hand
+from nonesuch_worker.minting.minter import MintedTicket
 
 log = logging.getLogger(__name__)
 

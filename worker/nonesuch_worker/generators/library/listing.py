@@ -11,8 +11,8 @@ from rich.text import Text
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError
 from nonesuch_worker.generators.card import CARD, MAX_SIGMA, read_card
-from nonesuch_worker.generators.library import library
 from nonesuch_worker.generators.load import folder_of, packaged
+from nonesuch_worker.generators.places import library
 
 OWN_PLACE = ("class_names", "curve", "metrics", "notes", "recipe")
 """Fields of a card that are not shown among the others."""

@@ -1,12 +1,12 @@
-"""The Ray actor: a host for one ticket loop on one accelerator. Everything it does is in `loop.py`."""
+"""The Ray actor: a host for one ticket loop on one accelerator. Everything it does is in `minting.loop`."""
 
 import logging
 import sys
 
 import torch
 
-from nonesuch_worker.loop import TicketLoop
-from nonesuch_worker.service import make_loop
+from nonesuch_worker.minting.loop import TicketLoop
+from nonesuch_worker.minting.service import make_loop
 from nonesuch_worker.settings import WorkerSettings
 
 

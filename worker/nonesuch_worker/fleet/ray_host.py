@@ -13,9 +13,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nonesuch.host.cores import available_cores
 from nonesuch.host.process import ray_environment
-from nonesuch_worker.actor import WorkerActor
-from nonesuch_worker.elastic_nodes import Answer, Bundle
-from nonesuch_worker.fleet import Node, Seat
+from nonesuch_worker.fleet.actor import WorkerActor
+from nonesuch_worker.fleet.fleet import Node, Seat
+from nonesuch_worker.fleet.nodes import Answer, Bundle
 from nonesuch_worker.settings import OBJECT_STORE_BYTES, WorkerSettings
 
 log = logging.getLogger(__name__)

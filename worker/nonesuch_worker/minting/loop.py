@@ -25,9 +25,9 @@ from nonesuch.catalog import HEARTBEAT_S, WorkerInfo, announce, withdraw
 from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
 from nonesuch.link.link import Link
 from nonesuch.tickets import LEASE_S, Ticket, sweep
-from nonesuch_worker.committer import Committer
-from nonesuch_worker.hand import Hand
-from nonesuch_worker.minter import MintedTicket
+from nonesuch_worker.minting.committer import Committer
+from nonesuch_worker.minting.hand import Hand
+from nonesuch_worker.minting.minter import MintedTicket
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from nonesuch.catalog import GeneratorInfo
 from nonesuch_worker.engine.compact import MintingCompact
 from nonesuch_worker.generators.base import Generator, check_arguments
 from nonesuch_worker.generators.card import info_of
-from nonesuch_worker.generators.compact import CompactGenerator
-from nonesuch_worker.generators.compact_folder import load_compact
+from nonesuch_worker.generators.compact.folder import load_compact
+from nonesuch_worker.networks.compact import CompactGenerator
 
 
 class EmbeddedGenerator:

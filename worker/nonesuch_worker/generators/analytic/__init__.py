@@ -1,0 +1,1 @@
+"""The family `analytic`: generators in closed form, whose perfect classifier is known."""

@@ -1,0 +1,1 @@
+"""The family `biggan`: BigGAN-deep of pytorch-pretrained-biggan, from a local folder."""

@@ -1,0 +1,1 @@
+"""The family `conditioned`: an unconditional generator that was given classes (`nonesuch condition`)."""

@@ -1,0 +1,1 @@
+"""`nonesuch generators`: what generators there are, whether they are whole, and how another one is added."""
