@@ -6,8 +6,9 @@ Peer: what most people write. A `Dataset` opens a PNG of a folder of class folde
 steps of torchvision's RandomCrop(padding), RandomHorizontalFlip, ToTensor and Normalize, one image at a time; a
 `DataLoader` makes batches of them, once in the same process and once in a process for each core, of which the faster
 one counts; the process is as the shell starts it.
-Ours: `nonesuch_trainer.learning.learn`, as a run calls it, in a process with the settings of `nonesuch.host.process`.
-The images stay on the device, a batch is changed there as a whole, and the network is in channels-last memory.
+Ours: `nonesuch_trainer.learning.epoch.learn`, as a run calls it, in a process with the settings of
+`nonesuch.host.process`. The images stay on the device, a batch is changed there as a whole, and the network is in
+channels-last memory.
 
 Both learn from the same minted images with the same ResNet-18, SGD with momentum, batches of 128 and float32. Each is
 a process that lives as long as the benchmark. They run in turns, an epoch each, and are compared within a round; the
@@ -114,9 +115,9 @@ def our_loop(folder: Path, width: int, images: int, precision: str) -> Callable[
     """A run's epochs."""
     from nonesuch.seeds import reproducible
     from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
-    from nonesuch_trainer.config import TrainConfig
-    from nonesuch_trainer.learning import choose_device, learn, make_classifier
-    from nonesuch_trainer.optim import make_optimiser
+    from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
+    from nonesuch_trainer.learning.optim import make_optimiser
+    from nonesuch_trainer.settings.config import TrainConfig
 
     config = TrainConfig.model_validate(
         {

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_on_generated
-from nonesuch_trainer.acceptance import save_acceptance
+from nonesuch_trainer.reporting.acceptance import save_acceptance
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import latents

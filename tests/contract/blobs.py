@@ -23,8 +23,8 @@ from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.snapshots import fetch
 from nonesuch.tally import NOTHING, Tally, count
 from nonesuch.tickets import Ticket, claim, commit, fail_order, give_back, sweep, wait_for_bell
-from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.loop import Result
+from nonesuch_trainer.settings.config import TrainConfig
 
 INFO = GeneratorInfo(
     id="blobs",

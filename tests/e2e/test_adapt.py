@@ -18,8 +18,9 @@ from nonesuch.errors import DataNotFound, InvalidValue, NotFound, ServiceError
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer import bna_cli, bna_ray
-from nonesuch_trainer.bna import BNAConfig
+from nonesuch_trainer.bna import cli as bna_cli
+from nonesuch_trainer.bna import spreading as bna_ray
+from nonesuch_trainer.bna.adaptation import BNAConfig
 
 GENERATOR = Use(by="generator analytic", information="none")
 HEADER = SnapshotHeader(

@@ -14,7 +14,7 @@ from nonesuch.labels import Balanced
 from nonesuch.orders import Order
 from nonesuch.schema import images_of
 from nonesuch.tickets import Ticket
-from nonesuch_trainer.bna import BNAConfig, adapt
+from nonesuch_trainer.bna.adaptation import BNAConfig, adapt
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.minting.minter import Minter

@@ -15,15 +15,15 @@ from nonesuch.errors import GeneratorNotFound, InvalidValue
 from nonesuch.host.stopping import Stopped
 from nonesuch.link.link import Call, Link, Op
 from nonesuch.local.private_redis import PrivateRedis
-from nonesuch_trainer.config import Augment, Real
-from nonesuch_trainer.evaluate import Judge
+from nonesuch_trainer.learning.judging import Judge
 from nonesuch_trainer.loop import train
 from nonesuch_trainer.metrics.evaluation import Findings, evaluate
 from nonesuch_trainer.metrics.learnability import learn_and_judge
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, write_report
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
-from nonesuch_trainer.real import RealSource
+from nonesuch_trainer.settings.config import Augment, Real
+from nonesuch_trainer.sources.real import RealSource
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -32,9 +32,9 @@ from nonesuch.rings import ring_stats
 from nonesuch.smoothed import supply
 from nonesuch.tickets import Ticket, renew
 from nonesuch_trainer import loop
-from nonesuch_trainer.config import Real, TrainConfig
 from nonesuch_trainer.loop import Result, train
-from nonesuch_trainer.ordering import service_name
+from nonesuch_trainer.settings.config import Real, TrainConfig
+from nonesuch_trainer.sources.ordering import service_name
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 
@@ -177,7 +177,7 @@ def test_killed_interrupted_and_resumed_is_as_if_nothing_had_happened(
     run = config()
     start = (
         "from nonesuch.link.link import Link\n"
-        "from nonesuch_trainer.config import TrainConfig\n"
+        "from nonesuch_trainer.settings.config import TrainConfig\n"
         "from nonesuch_trainer.loop import train\n"
         f"train(TrainConfig.model_validate_json({run.model_dump_json()!r}), Link())"
     )

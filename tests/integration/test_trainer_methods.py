@@ -27,13 +27,13 @@ from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.snapshots import SnapshotHeader, fetch, publish, read_header
 from nonesuch.tickets import Ticket
 from nonesuch_trainer import loop
-from nonesuch_trainer.config import Adapt, Real, TrainConfig
-from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.learning import learn, make_classifier
+from nonesuch_trainer.learning.epoch import learn, make_classifier
+from nonesuch_trainer.learning.optim import make_optimiser
 from nonesuch_trainer.loop import Result, train
-from nonesuch_trainer.optim import make_optimiser
-from nonesuch_trainer.quotas import quota
-from nonesuch_trainer.results import ADAPTED
+from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.reporting.results import ADAPTED
+from nonesuch_trainer.settings.config import Adapt, Real, TrainConfig
+from nonesuch_trainer.sources.class_quotas import quota
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nonesuch.tally import Tally
-from nonesuch_trainer.acceptance import save_acceptance
+from nonesuch_trainer.reporting.acceptance import save_acceptance
 
 GREEN, RED, ORANGE = (44, 160, 44), (214, 39, 40), (255, 127, 14)
 

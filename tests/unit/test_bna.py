@@ -12,8 +12,8 @@ from torch.optim.swa_utils import update_bn
 
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
 from nonesuch.errors import InvalidValue
-from nonesuch_trainer import bna
-from nonesuch_trainer.bna import BNAConfig, adapt, apply, batch_rows, merge, statistics
+from nonesuch_trainer.bna import adaptation as bna
+from nonesuch_trainer.bna.adaptation import BNAConfig, adapt, apply, batch_rows, merge, statistics
 
 NORMALISATION = Normalisation()
 CONFIGS = {

@@ -17,11 +17,11 @@ from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import locked, replacing, write_atomically
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.tally import Tally
-from nonesuch_trainer.checkpoint import Checkpoint, RunState, differences
-from nonesuch_trainer.config import Augmented, Evaluate, Minted, Skip, TrainConfig
-from nonesuch_trainer.events import EpochRecord, Events
-from nonesuch_trainer.learning import learn, make_classifier
-from nonesuch_trainer.optim import make_optimiser
+from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState, differences
+from nonesuch_trainer.learning.epoch import learn, make_classifier
+from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.reporting.events import EpochRecord, Events
+from nonesuch_trainer.settings.config import Augmented, Evaluate, Minted, Skip, TrainConfig
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(

@@ -12,10 +12,10 @@ from nonesuch.classifiers import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.ledger import NO_USES
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
-from nonesuch_trainer import evaluate
-from nonesuch_trainer.config import Evaluate
-from nonesuch_trainer.evaluate import Judge
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.learning import judging as evaluate
+from nonesuch_trainer.learning.judging import Judge
+from nonesuch_trainer.settings.config import Evaluate
+from nonesuch_trainer.sources.source import Facts
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nonesuch_trainer.experiments.statistics import paired, spread, wilson
+from nonesuch_trainer.metrics.statistics import paired, spread, wilson
 
 
 def test_wilson_s_interval_is_the_published_one() -> None:

@@ -21,7 +21,7 @@ FORBIDDEN = {
     "nonesuch_worker": {"fastapi", "uvicorn"},
     "nonesuch_trainer": {"ray", "fastapi", "uvicorn"},
 }
-ALLOWED = {("trainer/nonesuch_trainer/bna_ray.py", "ray")}
+ALLOWED = {("trainer/nonesuch_trainer/bna/spreading.py", "ray")}
 """The trainer runs without Ray; spreading an adaptation over a cluster is all that it wants it for, and when asked."""
 
 
@@ -54,7 +54,7 @@ def test_source_roots_are_not_packages() -> None:
         ("import nonesuch, nonesuch.config", "torch ray fastapi redis numpy pyarrow"),
         ("import nonesuch.orders, nonesuch.rings, nonesuch.snapshots, nonesuch.tickets", "torch ray fastapi"),
         ("import nonesuch_gateway.app", "torch ray"),
-        ("import nonesuch_trainer.bna_ray", "ray"),
+        ("import nonesuch_trainer.bna.spreading", "ray"),
         ("from nonesuch.cli.main import make_app; make_app()", "torch ray fastapi uvicorn pyarrow matplotlib"),
     ],
 )

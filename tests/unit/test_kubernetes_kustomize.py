@@ -9,7 +9,7 @@ import pytest
 import yaml
 from manifests import EVERYTHING, FOLDER, OVERLAYS, Manifests, Object, kustomization, load
 
-from nonesuch_trainer.config import load as load_config
+from nonesuch_trainer.settings.config import load as load_config
 
 IMAGES = {"nonesuch-gateway", "nonesuch-worker", "nonesuch-trainer"}
 """What docs/kubernetes.md has built; redis comes from its maker."""

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from nonesuch.classifiers import ClassifierSpec
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.learning import learn, make_classifier
-from nonesuch_trainer.optim import make_optimiser
+from nonesuch_trainer.learning.epoch import learn, make_classifier
+from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.settings.config import TrainConfig
 
 CONFIG = TrainConfig(
     run="run", epochs=1, batch_size=8, classifier=ClassifierSpec(architecture="resnet18", args={"width": 2})

@@ -9,8 +9,8 @@ from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced, Quota
 from nonesuch.orders import Order, SnapshotRef
-from nonesuch_trainer.config import Recipe, TrainConfig
-from nonesuch_trainer.ordering import Ordering, divide, service_name
+from nonesuch_trainer.settings.config import Recipe, TrainConfig
+from nonesuch_trainer.sources.ordering import Ordering, divide, service_name
 
 INFO = GeneratorInfo(
     id="g", family="fake", sha256="0" * 64, image_shape=(8, 8, 1), class_names=("ant", "bee", "cat"), z_dim=2

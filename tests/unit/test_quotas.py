@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonesuch_trainer.quotas import quota
+from nonesuch_trainer.sources.class_quotas import quota
 
 
 @given(

@@ -22,7 +22,7 @@ from nonesuch.schema import batch_bytes
 from nonesuch.smoothed import over_redis
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_trainer.config import TrainConfig
+from nonesuch_trainer.settings.config import TrainConfig
 from nonesuch_worker.generators.load import load_generator
 
 WEIGHTS = Path(__file__).parents[2] / "worker/nonesuch_worker/generators/weights"

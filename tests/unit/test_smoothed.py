@@ -12,8 +12,8 @@ from nonesuch.errors import GeneratorNotFound, InvalidValue, NoWorkers
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.smoothed.published import bare
 from nonesuch.smoothed.settings import Orders, Smoothing
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.ordering import Ordering
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.ordering import Ordering
 
 INFO = GeneratorInfo(
     id="g", family="fake", sha256="0" * 64, image_shape=(8, 8, 1), class_names=("ant", "bee", "cat"), z_dim=2

@@ -9,9 +9,10 @@ import torch
 import nonesuch_trainer
 from nonesuch.errors import InvalidValue
 from nonesuch.seeds import key, numpy_rng, torch_rng
-from nonesuch_trainer.augment import augment
-from nonesuch_trainer.checkpoint import differences
-from nonesuch_trainer.config import (
+from nonesuch_trainer.learning.augment import augment
+from nonesuch_trainer.learning.checkpoint import differences
+from nonesuch_trainer.learning.optim import learning_rate
+from nonesuch_trainer.settings.config import (
     Augment,
     Augmented,
     Collected,
@@ -23,8 +24,7 @@ from nonesuch_trainer.config import (
     Wait,
     load,
 )
-from nonesuch_trainer.optim import learning_rate
-from nonesuch_trainer.real import balanced_rows
+from nonesuch_trainer.sources.real import balanced_rows
 
 CONFIGS = sorted((Path(nonesuch_trainer.__file__).parents[1] / "configs").glob("*.toml"))
 

@@ -1,0 +1,1 @@
+"""The trainer: it learns from minted images, and is judged on real ones."""

@@ -38,8 +38,8 @@ def _train(config: Path, resume: bool, changes: Sequence[str], redis: str | None
     ensure_cpu_settings()
     from nonesuch.config import RedisSettings, validated
     from nonesuch.link.link import Link
-    from nonesuch_trainer.config import load
     from nonesuch_trainer.loop import train as run
+    from nonesuch_trainer.settings.config import load
 
     wanted = load(config, changes)
     settings = RedisSettings.from_env()

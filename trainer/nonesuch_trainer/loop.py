@@ -11,8 +11,9 @@
     signals   the first SIGINT or SIGTERM asks ─ every wait and every epoch ends by it, within a step or about a second
 
 r = 0 is a fixed dataset, r = 1 continuous sampling. After the last epoch nothing is replaced. `fill` is one order, the
-whole of Alg. 1 (`collecting`), or real images and an order (`augmenting`). With class quotas the classifier's errors
-are looked at before images are ordered. At the end a copy of the classifier may have its batch norm adapted.
+whole of Alg. 1 (`sources.collected`), or real images and an order (`sources.augmented`). With class quotas the
+classifier's errors are looked at before images are ordered. At the end a copy of the classifier may have its batch norm
+adapted.
 """
 
 import threading
@@ -27,21 +28,21 @@ from nonesuch.host.process import on_signal
 from nonesuch.host.stopping import Stopped, check
 from nonesuch.link.link import Link
 from nonesuch.seeds import numpy_rng, reproducible
-from nonesuch_trainer.adapting import Adapter
-from nonesuch_trainer.augmenting import AugmentedSource
-from nonesuch_trainer.checkpoint import CHECKPOINT, Checkpoint, RunState
-from nonesuch_trainer.collecting import COLLECTING, CollectedSource
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.evaluate import Judge
-from nonesuch_trainer.events import EpochRecord, Events
-from nonesuch_trainer.learning import choose_device, learn, make_classifier
-from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.optim import make_optimiser
-from nonesuch_trainer.progress import Reporter, reporting
-from nonesuch_trainer.quotas import ClassErrors
-from nonesuch_trainer.real import RealSource
-from nonesuch_trainer.results import Result, write_results
-from nonesuch_trainer.source import Source
+from nonesuch_trainer.bna.adapting import Adapter
+from nonesuch_trainer.learning.checkpoint import CHECKPOINT, Checkpoint, RunState
+from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
+from nonesuch_trainer.learning.judging import Judge
+from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.reporting.events import EpochRecord, Events
+from nonesuch_trainer.reporting.progress import Reporter, reporting
+from nonesuch_trainer.reporting.results import Result, write_results
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.augmented import AugmentedSource
+from nonesuch_trainer.sources.class_quotas import ClassErrors
+from nonesuch_trainer.sources.collected import COLLECTING, CollectedSource
+from nonesuch_trainer.sources.minted import MintedSource
+from nonesuch_trainer.sources.real import RealSource
+from nonesuch_trainer.sources.source import Source
 
 __all__ = ["Result", "train"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nonesuch.model import Frozen
 from nonesuch.realdata.fashion_mnist import Split
-from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.settings.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 
 class DemoPlan(Frozen):

@@ -18,10 +18,10 @@ from nonesuch.link.link import Link
 from nonesuch.local.service import LocalService, free_port
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.schema import images_of, labels_of
-from nonesuch_trainer.curves import save_curves
 from nonesuch_trainer.demo.arms import ARMS, MINTED, TITLES, DemoPlan, config_of
-from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.loop import Result, train
+from nonesuch_trainer.reporting.curves import save_curves
+from nonesuch_trainer.reporting.grid import save_grid
 
 GRID_COLUMNS = 12
 GRID_SEED = 2019

@@ -23,9 +23,9 @@ from nonesuch.host.files import write_json
 from nonesuch.link.link import Link
 from nonesuch.local.service import LocalService
 from nonesuch.realdata.fashion_mnist import RealImages, Split, load_fashion_mnist
-from nonesuch_trainer.config import Adapt, Augment, Evaluate, Minted, Real, TrainConfig
-from nonesuch_trainer.experiments.statistics import paired, spread, wilson
 from nonesuch_trainer.loop import train
+from nonesuch_trainer.metrics.statistics import paired, spread, wilson
+from nonesuch_trainer.settings.config import Adapt, Augment, Evaluate, Minted, Real, TrainConfig
 
 Right = NDArray[np.bool_]
 """(M,) which judging images a classifier got right."""

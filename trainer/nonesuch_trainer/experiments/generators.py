@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import JsonValue
 
 from nonesuch.realdata.fashion_mnist import Split
-from nonesuch_trainer.config import Minted, Real, Recipe
-from nonesuch_trainer.datasets import Teacher
 from nonesuch_trainer.experiments.comparison import Comparison, compare
+from nonesuch_trainer.settings.config import Minted, Real, Recipe
+from nonesuch_trainer.settings.datasets import Teacher
 
 FAMILY = ("fashion-mnist", "fashion-mnist-s1", "fashion-mnist-concat")
 BEST_SIGMA, BEST_THRESHOLD = 1.25, 0.5

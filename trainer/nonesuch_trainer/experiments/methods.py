@@ -10,9 +10,9 @@ many passes of the generator. Nothing was tuned on the test images.
 import argparse
 from pathlib import Path
 
-from nonesuch_trainer.config import Minted, Real, Recipe
-from nonesuch_trainer.datasets import Teacher
 from nonesuch_trainer.experiments.comparison import Comparison, compare
+from nonesuch_trainer.settings.config import Minted, Real, Recipe
+from nonesuch_trainer.settings.datasets import Teacher
 
 STEPS, ETA = 5, 0.05
 RANDOM = Recipe(strategy="random")

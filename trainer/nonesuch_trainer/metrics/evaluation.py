@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from nonesuch.link.link import Link
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
-from nonesuch_trainer.config import TrainConfig
 from nonesuch_trainer.metrics.measures import Measures
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.yardstick import Learning, Twins, Yardstick
-from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.minted import MintedSource
+from nonesuch_trainer.sources.source import Facts
 
 Say = Callable[[str], None]
 

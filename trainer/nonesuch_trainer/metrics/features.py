@@ -24,7 +24,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.seeds import numpy_rng
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer.real import balanced_rows
+from nonesuch_trainer.sources.real import balanced_rows
 
 SHIPPED = Path(__file__).parent / "weights" / "fashion-mnist" / "features.safetensors"
 _SEED, _SEEN = 7, 27_500  # of the shipped network's config: they say which images it has learned from

@@ -12,10 +12,10 @@ import numpy as np
 from nonesuch.host.stopping import check
 from nonesuch.seeds import reproducible
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.evaluate import Evaluation, Judge
-from nonesuch_trainer.learning import choose_device, learn, make_classifier
-from nonesuch_trainer.optim import make_optimiser
+from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
+from nonesuch_trainer.learning.judging import Evaluation, Judge
+from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.settings.config import TrainConfig
 
 OnEpoch = Callable[[int], None]
 """Told how many epochs are done."""

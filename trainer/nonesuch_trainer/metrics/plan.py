@@ -11,7 +11,7 @@ from pydantic import Field
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata.fashion_mnist import Split
-from nonesuch_trainer.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.settings.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
 
 
 class EvaluationPlan(Frozen):

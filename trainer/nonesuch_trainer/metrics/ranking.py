@@ -21,13 +21,13 @@ from nonesuch.host.files import write_atomically, write_json
 from nonesuch.link.link import Link
 from nonesuch.local.service import LocalService
 from nonesuch.smoothed.resident import LabelledImages
-from nonesuch_trainer.figures import new_figure, save_figure
 from nonesuch_trainer.metrics.evaluation import mint
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 from nonesuch_trainer.metrics.measures import over_classes
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.reporting.figures import new_figure, save_figure
+from nonesuch_trainer.sources.source import Facts
 
 CARD = "card.json"
 RANKING = "ranking.json"

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from nonesuch.host.files import write_json
-from nonesuch_trainer.experiments.statistics import spread, wilson
-from nonesuch_trainer.figures import new_figure, save_figure
-from nonesuch_trainer.grid import save_grid
 from nonesuch_trainer.metrics.evaluation import Findings
 from nonesuch_trainer.metrics.learnability import right_answers
 from nonesuch_trainer.metrics.measures import over_classes
+from nonesuch_trainer.metrics.statistics import spread, wilson
 from nonesuch_trainer.metrics.yardstick import Twins
+from nonesuch_trainer.reporting.figures import new_figure, save_figure
+from nonesuch_trainer.reporting.grid import save_grid
 
 DOCUMENT = "evaluation.json"
 _COLUMNS = 16

@@ -14,14 +14,14 @@ from nonesuch.realdata.fashion_mnist import RealImages, Split
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import LabelledImages
-from nonesuch_trainer.evaluate import Evaluation, Judge
-from nonesuch_trainer.learning import choose_device
+from nonesuch_trainer.learning.epoch import choose_device
+from nonesuch_trainer.learning.judging import Evaluation, Judge
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 from nonesuch_trainer.metrics.learnability import learn_and_judge
 from nonesuch_trainer.metrics.measures import Measures, measure
 from nonesuch_trainer.metrics.plan import EvaluationPlan
-from nonesuch_trainer.real import RealSource, balanced_rows
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.sources.real import RealSource, balanced_rows
+from nonesuch_trainer.sources.source import Facts
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Where a run's images come from: the service (`minting`, `collecting`), a folder (`real`), or both (`augmenting`)."""
+"""Where a run's images come from: the service (`minted`, `collected`), a folder (`real`), or both (`augmented`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

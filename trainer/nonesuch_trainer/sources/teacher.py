@@ -5,7 +5,7 @@ from nonesuch.link.keys import Keys
 from nonesuch.link.link import Op
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import SnapshotHeader, fetch, read_header
-from nonesuch_trainer.config import Teacher
+from nonesuch_trainer.settings.config import Teacher
 
 
 def read_teacher(keys: Keys, teacher: Teacher, ref: SnapshotRef) -> Op[tuple[SnapshotHeader, bytes]]:

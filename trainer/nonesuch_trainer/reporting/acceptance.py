@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nonesuch.tally import Tally
-from nonesuch_trainer.figures import new_figure, save_figure
+from nonesuch_trainer.reporting.figures import new_figure, save_figure
 
 _NAMED = 30
 """Up to so many classes the bars have names."""

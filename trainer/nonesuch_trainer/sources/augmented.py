@@ -10,10 +10,10 @@ from nonesuch.link.link import Link
 from nonesuch.link.patience import Say
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch_trainer.config import Augmented, TrainConfig
-from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.real import RealSource
-from nonesuch_trainer.source import Facts, First, Smoothing
+from nonesuch_trainer.settings.config import Augmented, TrainConfig
+from nonesuch_trainer.sources.minted import MintedSource
+from nonesuch_trainer.sources.real import RealSource
+from nonesuch_trainer.sources.source import Facts, First, Smoothing
 
 
 class AugmentedSource:

@@ -21,8 +21,8 @@ from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.events import EpochRecord
+from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.settings.config import TrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = "nonesuch-train-2"

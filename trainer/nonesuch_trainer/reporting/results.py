@@ -12,15 +12,15 @@ from nonesuch.host.files import write_json
 from nonesuch.ledger import Ledger
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import Tally
-from nonesuch_trainer.acceptance import save_acceptance
-from nonesuch_trainer.adapting import Adapted
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.curves import save_curves
-from nonesuch_trainer.evaluate import Evaluation
-from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.grid import save_grid
-from nonesuch_trainer.published import snapshot
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.bna.adapting import Adapted
+from nonesuch_trainer.learning.judging import Evaluation
+from nonesuch_trainer.learning.published import snapshot
+from nonesuch_trainer.reporting.acceptance import save_acceptance
+from nonesuch_trainer.reporting.curves import save_curves
+from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.reporting.grid import save_grid
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.source import Facts
 
 ADAPTED = "adapted.safetensors"
 

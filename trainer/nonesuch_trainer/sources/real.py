@@ -13,8 +13,8 @@ from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch_trainer.config import Real, TrainConfig
-from nonesuch_trainer.source import Facts, First
+from nonesuch_trainer.settings.config import Real, TrainConfig
+from nonesuch_trainer.sources.source import Facts, First
 
 
 def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:

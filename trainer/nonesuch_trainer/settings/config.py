@@ -14,8 +14,8 @@ from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata.fashion_mnist import Split
 from nonesuch.smoothed.supply import Skip, Wait
-from nonesuch_trainer.bna import BNAConfig
-from nonesuch_trainer.datasets import (
+from nonesuch_trainer.bna.adaptation import BNAConfig
+from nonesuch_trainer.settings.datasets import (
     Augmented,
     Collected,
     Dataset,
@@ -32,7 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 RunName = Annotated[Name, Field(max_length=40)]
-"""Short enough to be the start of other names (`ordering.service_name`)."""
+"""Short enough to be the start of other names (`sources.ordering.service_name`)."""
 
 
 class Optimiser(Frozen):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nonesuch_trainer.config import Optimiser
+from nonesuch_trainer.settings.config import Optimiser
 
 
 def make_optimiser(model: nn.Module, config: Optimiser) -> torch.optim.SGD:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata.labelled import read_labelled
-from nonesuch_trainer.config import Evaluate
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.settings.config import Evaluate
+from nonesuch_trainer.sources.source import Facts
 
 _BATCH = 500
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
-from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.figures import new_figure, save_figure
+from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.reporting.figures import new_figure, save_figure
 
 
 def save_curves(path: Path, runs: Mapping[str, Sequence[EpochRecord]]) -> None:

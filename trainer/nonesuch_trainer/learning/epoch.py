@@ -16,9 +16,9 @@ from nonesuch.classifiers import build, input_tensor
 from nonesuch.errors import InvalidValue
 from nonesuch.seeds import key, torch_rng
 from nonesuch.smoothed.resident import ResidentDataset
-from nonesuch_trainer.augment import augment
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.optim import learning_rate
+from nonesuch_trainer.learning.augment import augment
+from nonesuch_trainer.learning.optim import learning_rate
+from nonesuch_trainer.settings.config import TrainConfig
 
 
 @dataclass(frozen=True)

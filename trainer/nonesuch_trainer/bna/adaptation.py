@@ -9,7 +9,7 @@ batches (t = 0 … T − 1, m its mean or unbiased variance, s the source: what 
     ema          Σ α(1 − α)^(T−1−t) · m_t  +  (1 − α)^T · s       Eq. 5, begun at the source
 
 and sums can be made in parts, on several machines, and added up: `statistics` makes one, `merge` adds them, `apply`
-puts the result into the model. `adapt` does all of it in one process, `bna_ray.spread` the first two on a Ray cluster.
+puts the result into the model. `adapt` does all of it in one process, `spread` the first two on a Ray cluster.
 
 At last the result is mixed with the source: λ·s + (1 − λ)·target, mean and variance alike. λ = 0 is the target alone.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from nonesuch.ledger import Ledger
     from nonesuch.snapshots import SnapshotHeader
-    from nonesuch_trainer.evaluate import Judge
+    from nonesuch_trainer.learning.judging import Judge
 
 
 def adapt(
@@ -52,7 +52,8 @@ def adapt(
     from nonesuch.errors import InvalidValue
     from nonesuch.host.progress import progress
     from nonesuch.realdata.unlabelled import read_images
-    from nonesuch_trainer import bna, bna_ray
+    from nonesuch_trainer.bna import adaptation as bna
+    from nonesuch_trainer.bna import spreading as bna_ray
 
     given = {"form": form, "alpha": alpha, "source_weight": source_weight, "batch_size": batch_size}
     config = validated(bna.BNAConfig, {**given, "images": count, "seed": seed}, "the options")
@@ -104,7 +105,7 @@ def _judge(name: str, header: "SnapshotHeader", device: "torch.device") -> "Judg
 
     from nonesuch.errors import InvalidValue
     from nonesuch.realdata.fashion_mnist import Split, load_fashion_mnist
-    from nonesuch_trainer.evaluate import Judge
+    from nonesuch_trainer.learning.judging import Judge
 
     splits: dict[str, Split] = {"fashion-mnist/test": "test", "fashion-mnist/validation": "validation"}
     if name not in splits:

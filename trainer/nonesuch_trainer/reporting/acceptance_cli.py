@@ -15,7 +15,7 @@ def acceptance(
 
     from nonesuch.errors import DataNotFound, IntegrityError
     from nonesuch.tally import Tally
-    from nonesuch_trainer.acceptance import save_acceptance
+    from nonesuch_trainer.reporting.acceptance import save_acceptance
 
     try:
         document = json.loads(counts.read_text(encoding="utf-8"))

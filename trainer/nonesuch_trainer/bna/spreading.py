@@ -21,7 +21,7 @@ from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
 from nonesuch.host.cores import available_cores
 from nonesuch.host.process import ray_environment
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer.bna import BatchStatistics, BNAConfig, batch_rows, merge, statistics
+from nonesuch_trainer.bna.adaptation import BatchStatistics, BNAConfig, batch_rows, merge, statistics
 
 TIMEOUT_S = 600.0
 """Until the next task is done, its start included."""
@@ -41,7 +41,7 @@ def spread(
     timeout_s: float = TIMEOUT_S,
     on_batches: Callable[[int], None] = lambda batches: None,
 ) -> BatchStatistics:
-    """What `bna.statistics` finds in one process, found by `workers` Ray tasks: the batches are the same. Blocks.
+    """What `statistics` finds in one process, found by `workers` Ray tasks: the batches are the same. Blocks.
 
     A task reserves a CPU, or a GPU if the cluster has any, and its nodes need nonesuch with the extra `trainer`. A task
     that is lost with its node is started again. Whatever happens, no task goes on and a private cluster ends.

@@ -11,9 +11,9 @@ from torch import nn
 
 from nonesuch.classifiers import Normalisation
 from nonesuch.ledger import Use
-from nonesuch_trainer.config import Evaluate, TrainConfig
-from nonesuch_trainer.evaluate import Judge
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.learning.judging import Judge
+from nonesuch_trainer.settings.config import Evaluate, TrainConfig
+from nonesuch_trainer.sources.source import Facts
 
 
 def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:

@@ -19,11 +19,11 @@ from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.smoothed.supply import OnProgress, Supply
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import Tally
-from nonesuch_trainer.config import Collected, Minted, TrainConfig, Wait
-from nonesuch_trainer.ordering import Ordering
-from nonesuch_trainer.published import snapshot
-from nonesuch_trainer.source import Facts, First, Fresh, Smoothing
-from nonesuch_trainer.teacher import read_teacher
+from nonesuch_trainer.learning.published import snapshot
+from nonesuch_trainer.settings.config import Collected, Minted, TrainConfig, Wait
+from nonesuch_trainer.sources.ordering import Ordering
+from nonesuch_trainer.sources.source import Facts, First, Fresh, Smoothing
+from nonesuch_trainer.sources.teacher import read_teacher
 
 
 class MintedSource:

@@ -21,8 +21,8 @@ from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
 from nonesuch.rings import RingSpec
 from nonesuch.schema import batch_bytes
 from nonesuch.seeds import key
-from nonesuch_trainer.config import Collected, Minted, Recipe, TrainConfig
-from nonesuch_trainer.quotas import quota
+from nonesuch_trainer.settings.config import Collected, Minted, Recipe, TrainConfig
+from nonesuch_trainer.sources.class_quotas import quota
 
 
 class Ordering:

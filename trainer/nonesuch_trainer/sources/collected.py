@@ -21,14 +21,14 @@ from nonesuch.host.stopping import check
 from nonesuch.link.link import Link
 from nonesuch.seeds import key
 from nonesuch.smoothed.supply import OnProgress
-from nonesuch_trainer.checkpoint import Checkpoint, RunState
-from nonesuch_trainer.config import Collected, TrainConfig
-from nonesuch_trainer.events import EpochRecord
-from nonesuch_trainer.learning import Learned, learn, make_classifier
-from nonesuch_trainer.minting import MintedSource
-from nonesuch_trainer.optim import make_optimiser
-from nonesuch_trainer.progress import Reporter
-from nonesuch_trainer.source import First, Fresh
+from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState
+from nonesuch_trainer.learning.epoch import Learned, learn, make_classifier
+from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.reporting.progress import Reporter
+from nonesuch_trainer.settings.config import Collected, TrainConfig
+from nonesuch_trainer.sources.minted import MintedSource
+from nonesuch_trainer.sources.source import First, Fresh
 
 COLLECTING = "collecting.safetensors"
 """The checkpoint of this phase; its state's epoch is the number of steps that are done."""

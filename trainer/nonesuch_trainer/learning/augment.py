@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nonesuch_trainer.config import Augment
+from nonesuch_trainer.settings.config import Augment
 
 
 def augment(images_NHWC: Tensor, config: Augment, rng: torch.Generator) -> Tensor:

@@ -7,8 +7,8 @@ from torch import nn
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.ledger import Ledger
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.source import Facts
 
 
 def snapshot(

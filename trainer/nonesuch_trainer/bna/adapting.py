@@ -8,10 +8,10 @@ from torch import nn
 
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata.unlabelled import read_images
-from nonesuch_trainer.bna import adapt, batch_norms
-from nonesuch_trainer.config import TrainConfig
-from nonesuch_trainer.evaluate import Evaluation, Judge
-from nonesuch_trainer.source import Facts
+from nonesuch_trainer.bna.adaptation import adapt, batch_norms
+from nonesuch_trainer.learning.judging import Evaluation, Judge
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.sources.source import Facts
 
 
 @dataclass(frozen=True, eq=False)
