@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-from stack import PROJECT, RUNNING, Stack, out
+from tests.helpers.stack import PROJECT, RUNNING, Stack, out
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

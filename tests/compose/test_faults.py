@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from drill import Orderer, Prober, Table, going_on
-from stack import PROFILES, Stack, out
+from tests.helpers.drill import Orderer, Prober, Table, going_on
+from tests.helpers.stack import PROFILES, Stack, out
 
 from nonesuch.local.service import free_port
 

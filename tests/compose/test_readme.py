@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from stack import ROOT, Stack
+from tests.helpers.stack import ROOT, Stack
 
 from nonesuch.local.service import free_port
 

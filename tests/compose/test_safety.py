@@ -1,7 +1,7 @@
 """What `docker compose up` keeps to itself: ports, secrets, rights, and what is in the images."""
 
 import pytest
-from stack import PROJECT, RUNNING, Stack, out
+from tests.helpers.stack import PROJECT, RUNNING, Stack, out
 
 from nonesuch.link.users import USERS
 

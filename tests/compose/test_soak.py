@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from drill import ORDER, going_on
-from stack import RUNNING, Stack, out
+from tests.helpers.drill import ORDER, going_on
+from tests.helpers.stack import RUNNING, Stack, out
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 

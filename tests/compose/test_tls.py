@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import make_certificate
-from stack import Stack
+from tests.helpers.certificates import make_certificate
+from tests.helpers.stack import Stack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

@@ -1,5 +1,5 @@
 import pytest
-from fakes import WORKER
+from tests.helpers.fakes import WORKER
 
 from nonesuch.catalog import announce
 from nonesuch.link.link import Link

@@ -1,6 +1,6 @@
 """The load that an elastic fleet reads, through the life of an order."""
 
-from fakes import WORKER, order, payload, ring
+from tests.helpers.fakes import WORKER, order, payload, ring
 
 from nonesuch.catalog import announce, withdraw
 from nonesuch.link.link import Link

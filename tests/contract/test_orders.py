@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from fakes import order, payload, ring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.link.link import Call, Link

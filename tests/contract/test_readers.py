@@ -1,7 +1,7 @@
 """Rings that several processes can reach: one reader at a time, and nothing is read in part by two."""
 
 import pytest
-from fakes import order, payload, ring
+from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, Conflict, RingClosed
 from nonesuch.link.link import Call, Link

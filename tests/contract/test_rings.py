@@ -4,9 +4,9 @@ import threading
 import time
 
 import pytest
-from fakes import order, payload, ring
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
 from nonesuch.link.link import Call, Link

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fakes import INFO
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.fakes import INFO
 
 from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import IntegrityError

@@ -8,7 +8,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 import pytest
-from fakes import CATALOG, order, ring
+from tests.helpers.fakes import CATALOG, order, ring
 
 from nonesuch.config import RedisSettings
 from nonesuch.doctor.sizing import CONNECTION_BYTES, ORDER_BYTES, REDIS_BYTES, allocated, snapshot_bytes

@@ -3,7 +3,7 @@
 from hashlib import sha256
 
 import pytest
-from fakes import order, ring
+from tests.helpers.fakes import order, ring
 
 from nonesuch.errors import (
     Conflict,

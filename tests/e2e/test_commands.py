@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from certificates import make_certificate
-from service import ANALYTIC, eventually, keys_of, serving, workers
+from tests.helpers.certificates import make_certificate
+from tests.helpers.service import ANALYTIC, eventually, keys_of, serving, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.host.allocator import KEPT_FAULTS

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from autoscaling import IDLE_S, TOKEN, AutoscalingCluster, autoscaling
-from service import ANALYTIC, RING, eventually, order, workers
+from tests.helpers.autoscaling import IDLE_S, TOKEN, AutoscalingCluster, autoscaling
+from tests.helpers.service import ANALYTIC, RING, eventually, order, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import RingClosed

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from blobs import make_config, one_thread, write_real
 from safetensors.torch import load_file, save_file
+from tests.helpers.blobs import make_config, one_thread, write_real
 
 from nonesuch.errors import GeneratorNotFound
 from nonesuch_trainer.loop import train

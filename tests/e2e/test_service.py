@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from service import RING, eventually, keys_of, order, serving, workers
+from tests.helpers.service import RING, eventually, keys_of, order, serving, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.link.link import Link

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service import eventually, keys_of, serving, workers
+from tests.helpers.service import eventually, keys_of, serving, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.link.link import Link

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
-from tiny_biggan import TINY, WIDE, mint, rows, upstream_images
+from tests.helpers.tiny_biggan import TINY, WIDE, mint, rows, upstream_images
 from torch import Tensor
 
 from nonesuch_worker.engine.biggan import MintingBigGAN

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blobs import keys, make_config, one_thread, working
 from PIL import Image
+from tests.helpers.blobs import keys, make_config, one_thread, working
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import GeneratorNotFound, InvalidValue

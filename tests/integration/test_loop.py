@@ -7,8 +7,8 @@ from hashlib import sha256
 
 import pytest
 import torch
-from fakes import WORKER, order
-from loops import RING, Minting, collect, working
+from tests.helpers.fakes import WORKER, order
+from tests.helpers.loops import RING, Minting, collect, working
 
 from nonesuch.catalog import read_catalog
 from nonesuch.classifiers import ClassifierSpec, build

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from fakes import WORKER, order, payload, ring
-from loops import RING, Minting, Watched, collect, working
 from redis.exceptions import ResponseError
+from tests.helpers.fakes import WORKER, order, payload, ring
+from tests.helpers.loops import RING, Minting, Watched, collect, working
 
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from certificates import make_certificate
-from fakes import WORKER
+from tests.helpers.certificates import make_certificate
+from tests.helpers.fakes import WORKER
 
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings

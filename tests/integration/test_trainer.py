@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from blobs import assert_same, blobs, keys, make_config, one_thread, working
+from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import (

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from blobs import assert_same, blobs, keys, make_config, one_thread, working
+from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import blobs
 import pytest
+from tests.helpers import blobs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from certificates import make_certificate
+from tests.helpers.certificates import make_certificate
 
 from nonesuch.errors import InvalidValue
 from nonesuch_gateway.server import listen, make_server, url_of

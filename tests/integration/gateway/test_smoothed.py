@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blobs import blobs, keys, working
+from tests.helpers.blobs import blobs, keys, working
 from torch import nn
 from torch.utils.data import DataLoader, get_worker_info
 

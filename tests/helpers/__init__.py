@@ -1,0 +1,1 @@
+"""What several tests need: fakes, tiny generators, whole services. Imported as `tests.helpers`."""
