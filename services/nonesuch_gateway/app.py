@@ -16,8 +16,8 @@ from fastapi import Depends, FastAPI
 
 import nonesuch
 from nonesuch.link.link import AsyncLink
-from nonesuch_gateway.access.guard import Guard, guarding
-from nonesuch_gateway.access.limits import Quotas
+from nonesuch_gateway.access.guard import Guard
+from nonesuch_gateway.access.limits import Limits
 from nonesuch_gateway.access.tokens import Tokens
 from nonesuch_gateway.document.openapi import TAGS, install_document
 from nonesuch_gateway.http.bodies import no_large_body
@@ -27,10 +27,9 @@ from nonesuch_gateway.http.shutdown import Admission, Gate
 from nonesuch_gateway.http.uploads import Uploads
 from nonesuch_gateway.replies.events import Watchers
 from nonesuch_gateway.replies.opening import Replies
-from nonesuch_gateway.routes import batches, catalogue, health, orders, snapshots
-from nonesuch_gateway.routes.deps import Gateway
+from nonesuch_gateway.routes import batches, catalogue, health, metrics, orders, snapshots, stats
+from nonesuch_gateway.routes.deps import Gateway, guarding
 from nonesuch_gateway.settings import GatewaySettings
-from nonesuch_gateway.telemetry import scrape
 from nonesuch_gateway.telemetry.metrics import Metrics
 from nonesuch_gateway.telemetry.observe import Observe
 
@@ -47,7 +46,7 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     """
     gate = gate or Gate()
     tokens = None if settings.tokens is None else Tokens(settings.tokens)
-    metrics = Metrics()
+    counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[_State]:
@@ -56,7 +55,7 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
         uploads = Uploads(limit=settings.max_uploads, stall_s=settings.stall_s)
         watchers = Watchers(limit=settings.max_watchers)
         try:
-            yield {"gateway": Gateway(settings, link, replies, uploads, watchers, metrics, gate, Quotas(link), tokens)}
+            yield {"gateway": Gateway(settings, link, replies, uploads, watchers, counted, gate, Limits(link), tokens)}
         finally:
             await replies.settled()
             await link.close()
@@ -75,11 +74,11 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     if tokens is not None:
         app.add_middleware(Guard, tokens=tokens)
     app.add_middleware(Admission, gate=gate)
-    app.add_middleware(Observe, metrics=metrics)
+    app.add_middleware(Observe, metrics=counted)
     app.add_middleware(RequestId)
     install_handlers(app)
     app.include_router(health.router)
-    for module in (batches, orders, snapshots, scrape, catalogue):
+    for module in (batches, orders, snapshots, metrics, catalogue, stats):
         app.include_router(module.router, **guarding(tokens))
     install_document(app)
     return app

@@ -1,17 +1,19 @@
-"""Who is asking, and whether they may.
+(
+    """Who is asking, and whether they may.
 
     request ──► Guard: whose token is it? ──► route ──► authorised: does it have the route's scope, and room? ──► answer
                   └── 401, nothing was read            └── 403, 429
 
 Guard is middleware, so that nothing is read of what a stranger sends. Which scope a request needs depends on its
-route, so that is asked by a dependency that every route has.
+route, so that is asked by a dependency that every route has (`routes.deps`).
 """
+    ""
+)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Request
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,8 +22,7 @@ from nonesuch.errors import Forbidden, Unauthorised
 from nonesuch_gateway.access import tokens
 from nonesuch_gateway.access.limits import Spent, rate_limit_headers
 from nonesuch_gateway.access.tokens import Token, Tokens
-from nonesuch_gateway.http.problems import answer_error, documented
-from nonesuch_gateway.routes.deps import GatewayDep
+from nonesuch_gateway.http.problems import answer_error
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
 """What load balancers and newcomers need."""
@@ -74,34 +75,16 @@ class Caller:
         """Whose orders it may see; None means everybody's."""
         return None if self.may("admin") else self.id
 
-
-async def _caller(request: Request, gateway: GatewayDep) -> Caller:
-    return Caller(None if gateway.tokens is None else request.state.token)
-
-
-CallerDep = Annotated[Caller, Depends(_caller)]
-
-
-async def authorised(request: Request, gateway: GatewayDep, caller: CallerDep) -> None:
-    """Let a request of a route pass, and count it. Raises `Forbidden` and `RateLimited`."""
-    method = "GET" if request.method == "HEAD" else request.method
-    needed = NEEDED.get((method, request.scope["route"].path), "admin")
-    if not caller.may(needed):
-        assert caller.token is not None and needed is not None
-        raise Forbidden(
-            f"this needs scope {needed!r} and token {caller.id} has {', '.join(caller.token.scopes)}: make one "
-            f"that has it with `nonesuch token create --scope {needed}`",
-            scope=needed,
-        )
-    if caller.token is not None:
-        await gateway.quotas.count_request(request, caller.token)
-
-
-def guarding(tokens: Tokens | None) -> dict[str, Any]:
-    """What `include_router` is given for routes that are not public."""
-    if tokens is None:
-        return {}
-    return {"dependencies": [Depends(authorised), Security(BEARER)], "responses": documented(401, 403, 429)}
+    def check(self, method: str, route: str) -> None:
+        """Whether it may make a request of a route, such as GET of /v1/orders/{order_id}. Raises `Forbidden`."""
+        needed = NEEDED.get(("GET" if method == "HEAD" else method, route), "admin")
+        if not self.may(needed):
+            assert self.token is not None and needed is not None
+            raise Forbidden(
+                f"this needs scope {needed!r} and token {self.token.id} has {', '.join(self.token.scopes)}: make one "
+                f"that has it with `nonesuch token create --scope {needed}`",
+                scope=needed,
+            )
 
 
 class Guard:

@@ -14,18 +14,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Any, Self
 
-from fastapi import Depends, Header, Request
-from pydantic import WithJsonSchema
 from starlette.exceptions import HTTPException
 
 from nonesuch.errors import Conflict, InvalidValue, NonesuchError
-from nonesuch.link.keys import Keys
 from nonesuch.link.link import AsyncLink, Call, Op
-from nonesuch_gateway.access.guard import CallerDep
 from nonesuch_gateway.recipes.requests import MintRequest
-from nonesuch_gateway.routes.deps import GatewayDep
 
 KEPT_S = 3600
 """Clients that do not know try again within minutes."""
@@ -33,6 +28,8 @@ SENT_S = 120
 """When all images were sent, nearly every client has them. 10 requests a second leave half a megabyte in Redis."""
 MAX_KEY = 255
 FIELD = "Idempotency-Key"
+SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+"""JSON Schema of a key."""
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +42,15 @@ class Once:
     name: str | None
     """Where Redis keeps it."""
     path: str
+
+    @classmethod
+    def of(cls, link: AsyncLink, path: str, caller_id: str, key: str | None) -> Self:
+        """A caller's request for a path and query, with the key that it has, if any. Raises a problem of status 400."""
+        if key is None:
+            return cls(link, None, path)
+        if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+            raise HTTPException(400, f"{FIELD} must be 1 to {MAX_KEY} printable ASCII characters: send a shorter one")
+        return cls(link, link.keys.once(caller_id, sha256(key.encode()).hexdigest()[:32]), path)
 
     async def outcome(self, body: MintRequest) -> str | None:
         """What came of the same request before; None if it is new.
@@ -130,30 +136,3 @@ def _expire(name: str) -> Op[None]:
 
 def _drop(name: str) -> Op[None]:
     yield Call("DEL", name)
-
-
-_KeyHeader = Header(
-    alias=FIELD, description="Any text; the same request with the same one, while it is kept, happens once."
-)
-_SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"}
-
-
-async def _once(
-    request: Request,
-    gateway: GatewayDep,
-    caller: CallerDep,
-    key: Annotated[Annotated[str, WithJsonSchema(_SCHEMA)] | None, _KeyHeader] = None,
-) -> Once:
-    link, path = gateway.link, f"{request.url.path}?{request.url.query}"
-    if key is None:
-        return Once(link, None, path)
-    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
-        raise HTTPException(400, f"{FIELD} must be 1 to {MAX_KEY} printable ASCII characters: send a shorter one")
-    return Once(link, _name(link.keys, caller.id, key), path)
-
-
-def _name(keys: Keys, caller_id: str, key: str) -> str:
-    return keys.once(caller_id, sha256(key.encode()).hexdigest()[:32])
-
-
-OnceDep = Annotated[Once, Depends(_once)]

@@ -84,7 +84,7 @@ def rate_limit_headers(spent: Iterable[Spent]) -> dict[str, str]:
     }
 
 
-class Quotas:
+class Limits:
     """Counts what tokens use. A token without limits costs no way to Redis."""
 
     def __init__(self, link: AsyncLink) -> None:

@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated
 from urllib.parse import urlencode
-
-from fastapi import Depends, Query, Request
-from pydantic import Field
 
 from nonesuch.errors import NotAcceptable
 from nonesuch_gateway.formats import CODECS, FORMATS, ArrowStream, Format, Outline
@@ -57,22 +53,6 @@ class Preferences:
         choice = _by_accept(self.accept) if name is None else _by_name(name)
         return choice if self.codec is None else _with_codec(choice, self.codec)
 
-
-async def _preferences(
-    request: Request,
-    format: Annotated[
-        Annotated[str, Field(json_schema_extra={"enum": list(FORMATS)})] | None,
-        Query(description="The format of the images; goes before Accept."),
-    ] = None,
-    codec: Annotated[
-        Annotated[str, Field(json_schema_extra={"enum": ["none", *CODECS]})] | None,
-        Query(description="What compresses the buffers of Arrow; other formats have none."),
-    ] = None,
-) -> Preferences:
-    return Preferences(", ".join(request.headers.getlist("accept")), format, codec)
-
-
-PreferencesDep = Annotated[Preferences, Depends(_preferences)]
 
 _CHOICES = tuple(
     FormatChoice(name, codec)

@@ -6,10 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from nonesuch_gateway.access.guard import Caller, CallerDep
-from nonesuch_gateway.access.idempotency import OnceDep
+from nonesuch_gateway.access.guard import Caller
 from nonesuch_gateway.formats import CONTENT
-from nonesuch_gateway.formats.negotiation import FormatChoice, PreferencesDep
+from nonesuch_gateway.formats.negotiation import FormatChoice
 from nonesuch_gateway.http.bodies import JsonRoute
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.recipes.plans import Plan, plan, plan_again, reply_terms
@@ -18,7 +17,7 @@ from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.replies.headers import etag, image_headers, immutable, is_unchanged, location
 from nonesuch_gateway.replies.reading import Reply
 from nonesuch_gateway.replies.streams import OnSent, OrderStream
-from nonesuch_gateway.routes.deps import Gateway, GatewayDep
+from nonesuch_gateway.routes.deps import CallerDep, Gateway, GatewayDep, OnceDep, PreferencesDep
 
 router = APIRouter(prefix="/v1", tags=["batches"], route_class=JsonRoute)
 
@@ -100,7 +99,7 @@ async def mint_again(
 
 def _counted(request: Request, gateway: Gateway, caller: Caller, planned: Plan) -> Opening:
     """Opening the reply, whose images count unless it fails."""
-    counting = gateway.quotas.images(request, caller.token, planned.order.count)
+    counting = gateway.limits.images(request, caller.token, planned.order.count)
     return _within(counting, gateway.replies.open(planned))
 
 

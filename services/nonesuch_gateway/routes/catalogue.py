@@ -1,4 +1,4 @@
-"""What can be asked for, and what is going on: generators, strategies, acceptance, and the service's numbers."""
+"""What can be asked for, and what became of it: generators, strategies, acceptance."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -6,7 +6,6 @@ from pydantic.main import IncEx
 
 from nonesuch.catalog import GeneratorInfo, StrategyInfo, read_catalog
 from nonesuch.model import Name
-from nonesuch.stats import Stats, read_stats
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.routes.deps import GatewayDep
 
@@ -100,10 +99,3 @@ async def acceptance(gateway: GatewayDep) -> Acceptance:
         for (strategy, generators), tally in sorted(catalog.tallies.items())
     ]
     return Acceptance(strategies=counted)
-
-
-@router.head("/stats", include_in_schema=False)
-@router.get("/stats", summary="What the service is doing")
-async def stats(gateway: GatewayDep) -> Stats:
-    """Workers, open orders and their tickets, rings, snapshots, acceptance, and the memory of Redis, at this moment."""
-    return await gateway.link.run(read_stats(gateway.link.keys))

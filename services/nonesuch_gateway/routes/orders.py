@@ -3,49 +3,26 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from nonesuch.errors import OrderNotFound
 from nonesuch.order_status import OrderStatus
-from nonesuch_gateway.access.guard import CallerDep
-from nonesuch_gateway.access.idempotency import OnceDep, in_progress
+from nonesuch_gateway.access.idempotency import in_progress
 from nonesuch_gateway.formats import CONTENT
-from nonesuch_gateway.formats.negotiation import PreferencesDep
 from nonesuch_gateway.http.bodies import JsonRoute
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.recipes.plans import order_terms, plan
 from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.replies.events import watch
 from nonesuch_gateway.replies.headers import image_headers, location
-from nonesuch_gateway.replies.large_orders import Kept, drop, find, keep
+from nonesuch_gateway.replies.large_orders import drop, find, keep
 from nonesuch_gateway.replies.reading import failure
 from nonesuch_gateway.replies.streams import OrderStream
-from nonesuch_gateway.routes.deps import GatewayDep
+from nonesuch_gateway.routes.deps import WATCHING, CallerDep, GatewayDep, KeptDep, OnceDep, PreferencesDep, RootDep
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=JsonRoute)
-
-
-async def _kept(order_id: str, gateway: GatewayDep, caller: CallerDep) -> Kept:
-    terms = order_terms(gateway.settings)
-    return await gateway.link.run(find(gateway.link.keys, order_id, terms, owner=caller.confined_to))
-
-
-KeptDep = Annotated[Kept, Depends(_kept)]
-
-
-def _root(request: Request) -> str:
-    root: str = request.scope.get("root_path", "")
-    return root
-
-
-RootDep = Annotated[str, Depends(_root)]
-
-
-async def _admitted(gateway: GatewayDep) -> AsyncIterator[None]:
-    with gateway.watchers.admit():
-        yield
 
 
 @router.post(
@@ -83,7 +60,7 @@ async def place_order(
             choice.open(planned.order.count, complete=not planned.may_be_short).close()
         order_id = planned.order.id
         placing = keep(link.keys, planned, terms, named_format=named, owner=caller.id, at_most=settings.max_orders)
-        async with once.accepting(body, order_id), gateway.quotas.images(request, caller.token, planned.order.count):
+        async with once.accepting(body, order_id), gateway.limits.images(request, caller.token, planned.order.count):
             await link.run(placing)
     try:
         kept = await link.run(find(link.keys, order_id, terms, owner=caller.confined_to))
@@ -119,7 +96,7 @@ async def cancel(order_id: str, gateway: GatewayDep, caller: CallerDep, root: Ro
     summary="Progress as it happens",
     response_class=EventSourceResponse,
     responses=documented(404, 503),
-    dependencies=[Depends(_admitted)],
+    dependencies=[WATCHING],
 )
 async def events(
     kept: KeptDep,

@@ -1,4 +1,4 @@
-"""/metrics: what this gateway counted, and what Redis knows of the service at the moment.
+"""What Prometheus is told when it asks: what this gateway counted, and what Redis knows of the service at the moment.
 
 scrape   waits for: Redis ── unblocked by: its answer, `TIMEOUT_S`
 """
@@ -8,36 +8,39 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
+from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from starlette.responses import PlainTextResponse, Response
 
 from nonesuch.errors import NonesuchError
 from nonesuch.link.link import AsyncLink
 from nonesuch.stats import RingInfo, Stats, read_stats
-from nonesuch_gateway.routes.deps import Gateway, GatewayDep
 
 TIMEOUT_S = 2.0
 """Less than any scraper waits, so that without Redis the rest still comes."""
 RING_KINDS = ("reply", "order")
 """What the names of the gateways' rings begin with; other rings are trainers'."""
 
-router = APIRouter(tags=["health"])
 log = logging.getLogger(__name__)
 
 
-@router.head("/metrics", include_in_schema=False)
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
-async def metrics(gateway: GatewayDep) -> Response:
-    """Requests, images and orders of this gateway since it started, and workers, tickets, rings and snapshots of the
-    service. Without Redis `nonesuch_redis_up` is 0 and the latter are left out.
+async def scrape(link: AsyncLink, counted: Collector, *, streams: int, watchers: int, stopping: bool) -> bytes:
+    """Everything in Prometheus' text format. Blocks for `TIMEOUT_S` at most; without Redis its part is left out.
+
+    Args:
+        link: to the service's Redis.
+        counted: what this gateway counted (`metrics.Metrics.registry`).
+        streams: replies that are open.
+        watchers: clients that follow orders by events.
+        stopping: whether new requests are refused.
     """
-    stats = await _stats(gateway.link)
-    families = [*_here(gateway), *_service(stats)]
-    text = await asyncio.to_thread(generate_latest, _All(gateway.metrics.registry, families))
-    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    stats = await _stats(link)
+    here = (
+        _gauge("gateway_open_streams", "Replies that are open.", streams),
+        _gauge("gateway_event_watchers", "Clients that follow orders by events.", watchers),
+        _gauge("gateway_stopping", "Whether new requests are refused.", stopping),
+    )
+    return await asyncio.to_thread(generate_latest, _All(counted, [*here, *_service(stats)]))
 
 
 async def _stats(link: AsyncLink) -> Stats | None:
@@ -56,12 +59,6 @@ class _All(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from self._first.collect()
         yield from self._rest
-
-
-def _here(gateway: Gateway) -> Iterator[Metric]:
-    yield _gauge("gateway_open_streams", "Replies that are open.", len(gateway.replies))
-    yield _gauge("gateway_event_watchers", "Clients that follow orders by events.", len(gateway.watchers))
-    yield _gauge("gateway_stopping", "Whether new requests are refused.", gateway.gate.closed)
 
 
 def _service(stats: Stats | None) -> Iterator[Metric]:
