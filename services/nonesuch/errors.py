@@ -20,8 +20,8 @@
     ├── ServiceError                 the service could not do what was asked; trying again may help
     │   ├── Unreachable              Redis or the gateway does not answer
     │   ├── Busy                     a limit of the service is reached
-    │   ├── Unavailable              this gateway is stopping or full; another one may answer
     │   │   └── RateLimited          a limit of the caller's token is reached
+    │   ├── Unavailable              this gateway is stopping or full; another one may answer
     │   ├── RingClosed               the ring is gone: closed, expired, or lost with a restarted Redis
     │   ├── TakeTimeout              no batch came in time
     │   ├── OrderFailed              an order ended without all of its images

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from nonesuch.errors import Conflict, IntegrityError, InvalidSnapshot, PreconditionFailed, SnapshotNotFound
+from nonesuch.effects import Op
+from nonesuch.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidSnapshot,
+    InvalidValue,
+    PreconditionFailed,
+    SnapshotNotFound,
+)
 from nonesuch.ledger import UNKNOWN, Ledger
+from nonesuch.link.commands import Call, script
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen, Name
 
 if TYPE_CHECKING:
-    from nonesuch.catalog import GeneratorInfo
+    from nonesuch.offers import GeneratorInfo
 
 CHUNK_BYTES = 4 * 2**20 - 4096
 """With Redis' own bytes around it a value of 4 MiB would take 5, the next size that its allocator has."""
@@ -141,7 +149,7 @@ def publish(
     Args:
         header: what it is.
         payload: safetensors.
-        keep: how many versions of the channel stay.
+        keep: how many versions of the channel stay, the new one included: at least 1.
         if_latest: publish only if the latest payload of the channel has one of these sha256, or `ANY`; None is no
             condition.
 
@@ -149,10 +157,13 @@ def publish(
         Whether it is new: False when the same payload has this version already.
 
     Raises:
+        InvalidValue: `keep` would leave nothing.
         InvalidSnapshot: the payload is not what the header says.
         Conflict: the version is not above the latest.
         PreconditionFailed: the latest payload is not one of `if_latest`.
     """
+    if keep < 1:
+        raise InvalidValue(f"keep {keep} would leave nothing of channel {header.channel!r}: 1 or more", field="keep")
     if sha256(payload).hexdigest() != header.sha256:
         raise InvalidSnapshot(f"snapshot {header.version}: the payload does not have the sha256 that its header names")
     channel, version = header.channel, header.version

@@ -3,17 +3,19 @@
 from hashlib import sha256
 
 import pytest
-from tests.helpers.fakes import order, ring
 
+from nonesuch.effects import Op
 from nonesuch.errors import (
     Conflict,
     IntegrityError,
     InvalidOrder,
     InvalidSnapshot,
+    InvalidValue,
     PreconditionFailed,
     SnapshotNotFound,
 )
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.orders import cancel, place
 from nonesuch.rings import close_ring, open_ring
 from nonesuch.snapshots import (
@@ -27,6 +29,7 @@ from nonesuch.snapshots import (
     publish,
     read_header,
 )
+from tests.helpers.fakes import order, ring
 
 
 def header(version: int, payload: bytes, channel: str = "run") -> SnapshotHeader:
@@ -255,3 +258,9 @@ def test_a_header_that_no_classifier_could_have_is_refused(change: dict, words: 
     given = header(1, b"weights").model_dump()
     with pytest.raises(ValueError, match=words):
         SnapshotHeader.model_validate(given | change)
+
+
+def test_a_channel_that_would_keep_nothing_is_refused(link: Link) -> None:
+    with pytest.raises(InvalidValue, match="keep 0 would leave nothing"):
+        put(link, 1, keep=0)
+    assert put(link, 1)  # nothing was begun

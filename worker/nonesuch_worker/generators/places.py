@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
-from nonesuch.host.files import locked, user_folder
+from nonesuch.host.files import locked, sync, user_folder
 from nonesuch_worker.generators.card import CARD
 
 VARIABLE = "NONESUCH_LIBRARY"
@@ -57,17 +57,8 @@ def staged(folder: Path) -> Iterator[Path]:
         for left in temporary.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield temporary
-        _sync(temporary)
+        for path in (*temporary.rglob("*"), temporary):
+            sync(path)
         if folder.exists():  # an empty folder would be replaced without a word
             raise InvalidValue(f"{folder} is there already: choose another name, or remove it")
         temporary.rename(folder)
-
-
-def _sync(folder: Path) -> None:
-    """Have the disk hold what was written."""
-    for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

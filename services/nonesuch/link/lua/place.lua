@@ -9,9 +9,7 @@ local tickets, deadline, named = tonumber(ARGV[5]), ARGV[7], cjson.decode(ARGV[9
 local old = redis.call('HGET', k_order(id), 'spec')
 if old then return old == spec and 'exists' or 'taken' end
 if redis.call('EXISTS', k_ring(sink)) == 0 then return 'no ring' end
-if redis.call('LLEN', k_open('interactive')) + redis.call('LLEN', k_open('bulk')) >= tonumber(ARGV[10]) then
-  return 'full'
-end
+if open_orders() >= tonumber(ARGV[10]) then return 'full' end
 for _, snapshot in ipairs(named) do
   local channel, version = snapshot[1], snapshot[2]
   if version == 'latest' then

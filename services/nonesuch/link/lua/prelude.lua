@@ -5,10 +5,11 @@
 -- is claimable only while a free slot is not reserved, which is why a commit never has to wait.
 
 local NS = KEYS[1]
+local K_NOTHING = NS .. ':nothing'
 
 -- Redis at its maxmemory refuses a script's first write if it could take memory, but none after one that could not. What
 -- takes memory are payloads, which are SET and refused; scripts move them and free them, and must go on.
-redis.call('DEL', NS .. ':nothing')
+redis.call('DEL', K_NOTHING)
 
 local MAX_ATTEMPTS = 5
 local MAX_BELL = 64
@@ -92,6 +93,13 @@ local function claimable_in(name)
   local r = redis.call('HMGET', k_ring(name), 'policy', 'reserved')
   if r[1] ~= 'latest' then fresh = math.min(fresh, redis.call('LLEN', k_free(name)) - tonumber(r[2])) end
   return returned + math.max(0, fresh)
+end
+
+-- How many orders are open. One whose last tickets are being made is in no list of claimable ones, so rings are asked.
+local function open_orders()
+  local n = 0
+  for _, name in ipairs(redis.call('ZRANGE', K_RINGS, 0, -1)) do n = n + redis.call('SCARD', k_orders(name)) end
+  return n
 end
 
 -- A hash of numbers as a table.
