@@ -37,7 +37,9 @@ from rich.table import Table
 from support.raw_http import Answer, connect, fetch, latencies, request
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.effects import Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 
 SUPPORT = Path(__file__).parent / "support"

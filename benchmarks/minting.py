@@ -18,12 +18,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.catalog import WorkerInfo, read_catalog
+from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.host.process import ensure_cpu_settings
 from nonesuch.labels import Balanced
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
+from nonesuch.offers import WorkerInfo
 from nonesuch.orders import Order, default_ticket_size, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import batch_bytes, images_of, read_batch

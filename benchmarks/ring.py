@@ -16,11 +16,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.labels import Balanced
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
+from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order, cancel, place
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import Rows, batch_bytes, make_batch, write_batch

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
+from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.tickets import Ticket, claim, commit, sweep, wait_for_bell
 

@@ -8,14 +8,15 @@ Importing this package pulls neither torch nor ray nor fastapi, nor any of these
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonesuch.client import AsyncClient, Batch, Client
     from nonesuch.smoothed import SmoothedDataset
 
-__version__ = version("nonesuch")
+from nonesuch.host.release import VERSION
+
+__version__ = VERSION
 
 __all__ = ["AsyncClient", "Batch", "Client", "SmoothedDataset"]
 

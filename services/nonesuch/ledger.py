@@ -6,14 +6,11 @@ carries a ledger that lists such uses, and says so in a line for people.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from nonesuch.model import Frozen
-
-if TYPE_CHECKING:
-    from nonesuch.catalog import GeneratorInfo
 
 RealInformation = Literal["none", "unlabelled", "labelled"]
 _LEVELS: tuple[RealInformation, ...] = ("none", "unlabelled", "labelled")
@@ -92,11 +89,6 @@ UNKNOWN = Ledger(
     uses=(Use(by="training", information="labelled", what="not stated, so taken for granted", direct=True),)
 )
 """Of weights whose publisher does not say what they learned from."""
-
-
-def of_generators(generators: Iterable["GeneratorInfo"]) -> Ledger:
-    """Of what these generators mint."""
-    return Ledger(uses=tuple(Use(by=f"generator {g.id}", information=g.real_information) for g in generators))
 
 
 def _most(levels: Iterable[RealInformation]) -> RealInformation:

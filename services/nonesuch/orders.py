@@ -18,12 +18,14 @@ from typing import Annotated, Any, Literal, Self
 import jsonschema
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, read_catalog
+from nonesuch.catalog import read_catalog
+from nonesuch.effects import Op
 from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.labels import Labels
+from nonesuch.link.commands import Call, script
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen, Name
+from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo
 from nonesuch.rings import ring_spec
 from nonesuch.schema import batch_bytes
 from nonesuch.snapshots import misfit, read_header
@@ -98,13 +100,21 @@ def default_ticket_size(image_shape: tuple[int, int, int]) -> int:
     return max(1, min(64, TICKET_BYTES // (h * w * c)))
 
 
-def ticket_bytes(order: Order, catalog: Catalog) -> int:
-    """The most that a ticket of the order takes, whichever of its generators makes it: what a slot must hold."""
-    return max(batch_bytes(catalog.generator(g), min(order.ticket_size, order.count)) for g in order.generators)
+@dataclass(frozen=True)
+class Checked:
+    """An order that some live worker can fill, by the catalogue that it was held against."""
+
+    order: Order
+    info: GeneratorInfo
+    """Of its (first) generator; all of them make images of the same shape and classes."""
+    ticket_bytes: int
+    """The most that a ticket takes, whichever of its generators makes it: what a slot must hold."""
+    may_be_short: bool
+    """Whether its strategy may leave indices out."""
 
 
-def check_order(order: Order, catalog: Catalog) -> GeneratorInfo:
-    """Refuse what no live worker could fill; returns the (first) generator's description.
+def check_order(order: Order, catalog: Catalog) -> Checked:
+    """Refuse what no live worker could fill.
 
     Raises `NoWorkers`, `GeneratorNotFound`, or `InvalidOrder` with the field, the value and the remedy.
     """
@@ -123,13 +133,14 @@ def check_order(order: Order, catalog: Catalog) -> GeneratorInfo:
             f"class {beyond[0]} is unknown: generator {first.id!r} has classes 0 to {len(first.class_names) - 1}",
             field="labels",
         )
-    _check_strategy(order, catalog, infos)
+    strategy = _check_strategy(order, catalog, infos)
     if order.deadline is not None and order.deadline <= time.time():
         raise InvalidOrder(f"deadline {order.deadline} has passed: give a later time", field="deadline")
-    return first
+    needed = max(batch_bytes(info, min(order.ticket_size, order.count)) for info in infos)
+    return Checked(order, first, needed, strategy.rejects)
 
 
-def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInfo]) -> None:
+def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInfo]) -> StrategyInfo:
     strategy = catalog.strategies.get(order.strategy)
     if strategy is None:
         known = ", ".join(sorted(catalog.strategies))
@@ -151,6 +162,7 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
             raise InvalidOrder(
                 f"sigma {sigma} is beyond what generator {info.id!r} allows ({info.max_sigma})", field="params.sigma"
             )
+    return strategy
 
 
 def _check_classifiers_named(order: Order, strategy: StrategyInfo) -> None:
@@ -205,24 +217,23 @@ def check_classifiers(keys: Keys, order: Order, info: GeneratorInfo) -> Op[None]
             raise InvalidOrder(f"{field} {header.version} of channel {ref.channel!r} {reason}", field=field)
 
 
-def place(keys: Keys, order: Order, *, done: Sequence[int] = (), catalog: Catalog | None = None) -> Op[None]:
+def place(keys: Keys, order: Order | Checked, *, done: Sequence[int] = ()) -> Op[None]:
     """Place an order. Does not block; placing the same order again changes nothing.
 
-    `done` are numbers of tickets that need not be made (the caller has them from before Redis was restarted).
-    `catalog` is that of this moment, if the caller has read it.
+    One that was checked against the catalogue of this moment is not checked again. `done` are numbers of tickets that
+    need not be made (the caller has them from before Redis was restarted).
     Raises what `check_order` and `check_classifiers` raise, `RingClosed` when the sink is not there, `Busy` at
     `MAX_OPEN_ORDERS`, and `InvalidOrder` for an id that stands for another order.
     """
-    if catalog is None:
-        catalog = yield from read_catalog(keys)
-    info = check_order(order, catalog)
+    checked = order if isinstance(order, Checked) else check_order(order, (yield from read_catalog(keys)))
+    order, info = checked.order, checked.info
     yield from check_classifiers(keys, order, info)
     ring = yield from ring_spec(keys, order.sink)
-    needed = ticket_bytes(order, catalog)
-    if needed > ring.slot_bytes:
+    if checked.ticket_bytes > ring.slot_bytes:
         raise InvalidOrder(
-            f"a ticket of {order.ticket_size} images of {info.image_shape} takes {needed} bytes and a slot of ring "
-            f"{order.sink!r} holds {ring.slot_bytes}: order smaller tickets or open the ring with larger slots",
+            f"a ticket of {order.ticket_size} images of {info.image_shape} takes {checked.ticket_bytes} bytes and a "
+            f"slot of ring {order.sink!r} holds {ring.slot_bytes}: order smaller tickets or open the ring with larger "
+            "slots",
             field="ticket_size",
         )
     named = [[ref.channel, str(ref.version)] for ref in (order.snapshot, order.teacher) if ref is not None]

@@ -7,9 +7,10 @@ is gone, so another one may follow only on a reader that released nothing.
 
 from dataclasses import dataclass
 
+from nonesuch.effects import Op
 from nonesuch.errors import Conflict, RingClosed
+from nonesuch.link.commands import Call, script
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op, script
 from nonesuch.rings import OrderEnd, RingSpec, end_in, ring_spec
 
 

@@ -6,22 +6,33 @@ itself. Truncation t means z = t · truncnorm(−2, 2), as in pytorch-pretrained
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from nonesuch.errors import IntegrityError
-from nonesuch.ledger import NO_USES, Ledger, of_generators
-
-if TYPE_CHECKING:
-    from nonesuch.catalog import GeneratorInfo
+from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.ledger import NO_USES, Ledger
+from nonesuch.offers import GeneratorInfo, ledger_of_generators
 
 SCHEMA_VERSION = "2"
 IMAGE_RANGE = "uint8 0..255 is round((x + 1) * 127.5) of x in [-1, 1]"
+ENDINGS: Mapping[str, str] = {
+    ".arrows": "arrow",
+    ".arrow": "arrow-file",
+    ".parquet": "parquet",
+    ".npz": "npz",
+    ".tar": "webdataset",
+    ".zip": "zip",
+    ".png": "png",
+    ".json": "json",
+}
+"""The format that a file's ending names, wherever images are written: `.arrows` is Arrow's IPC stream, `.arrow` its IPC
+file."""
 _CATEGORY = pa.dictionary(pa.int16(), pa.string())
 _ROW_BYTES = 128
 _STREAM_BYTES = 8192
@@ -94,7 +105,7 @@ def make_batch(
     order: str,
     seed: int,
     strategy: str,
-    generators: Sequence["GeneratorInfo"],
+    generators: Sequence[GeneratorInfo],
     ledger: Ledger | None = None,
 ) -> pa.RecordBatch:
     """One record batch of the schema from numpy columns. Copies nothing but the small columns.
@@ -105,7 +116,7 @@ def make_batch(
     schema = batch_schema(
         (shape[0], shape[1], shape[2]),
         generators[0].class_names,
-        of_generators(generators) if ledger is None else ledger,
+        ledger_of_generators(generators) if ledger is None else ledger,
     )
     flat = pa.array(np.ascontiguousarray(rows.images).reshape(-1))
     images = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(shape)))
@@ -146,7 +157,7 @@ def make_batch(
     )
 
 
-def batch_bytes(info: "GeneratorInfo", rows: int) -> int:
+def batch_bytes(info: GeneratorInfo, rows: int) -> int:
     """An upper bound of the wire form of `rows` images of a generator, mined latents and soft labels included."""
     h, w, c = info.image_shape
     schema = batch_schema(info.image_shape, info.class_names).serialize().size
@@ -161,6 +172,30 @@ def write_batch(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
+
+
+class Writer(Protocol):
+    """A file that batches of one schema are added to."""
+
+    def write_batch(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+TABLES = frozenset({"arrow", "arrow-file", "parquet"})
+"""The formats that hold every column of a batch as it is."""
+
+
+def open_writer(path: Path, form: str, schema: pa.Schema) -> Writer:
+    """Write one of `TABLES`. The file is complete once it is closed."""
+    import pyarrow.parquet as pq  # which takes longer to import than all else here
+
+    opened: dict[str, Callable[[Path, pa.Schema], Writer]] = {
+        "arrow": pa.ipc.new_stream,
+        "arrow-file": pa.ipc.new_file,
+        "parquet": pq.ParquetWriter,
+    }
+    return opened[form](path, schema)
 
 
 def read_batch(payload: bytes) -> pa.RecordBatch:
@@ -188,6 +223,12 @@ def labels_of(batch: pa.RecordBatch) -> NDArray[np.int32]:
     return labels
 
 
+def indices_of(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """(N,) int64, a read-only view of the batch."""
+    indices: NDArray[np.int64] = batch.column("index").to_numpy(zero_copy_only=True)
+    return indices
+
+
 def class_names_of(schema: pa.Schema) -> tuple[str, ...]:
     """The class names, by label."""
     return tuple(json.loads(schema.metadata[b"nonesuch.class_names"]))
@@ -205,3 +246,17 @@ def soft_labels_of(batch: pa.RecordBatch) -> NDArray[np.float16] | None:
 def ledger_of(schema: pa.Schema) -> Ledger:
     """The real information behind a batch or a file."""
     return Ledger.model_validate_json(schema.metadata[b"nonesuch.ledger"])
+
+
+def format_of(path: Path, formats: Collection[str]) -> str:
+    """The one of `formats` that a file's ending names. Raises `InvalidValue` with the endings that do."""
+    named = ENDINGS.get(path.suffix.lower())
+    if named is None or named not in formats:
+        known = ", ".join(ending for ending, form in ENDINGS.items() if form in formats)
+        raise InvalidValue(f"{path} ends in none of {known}: the ending chooses the format", field="path")
+    return named
+
+
+def ending_of(form: str) -> str:
+    """The ending of files of a format, with its dot."""
+    return next(ending for ending, named in ENDINGS.items() if named == form)

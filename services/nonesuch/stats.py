@@ -1,17 +1,21 @@
-"""What the service is doing at one moment, read in two steps whatever there is: for dashboards and programs.
+"""What the service is doing at one moment.
 
-Ages are by the clock of Redis, so they do not depend on whose clock is right.
+`read_stats` is for dashboards and programs, in two steps whatever there is; `read_load` is what a fleet needs to know
+to grow and to shrink. Ages are by the clock of Redis, so they do not depend on whose clock is right.
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from nonesuch.catalog import HEARTBEAT_TTL_S, Catalog, WorkerInfo
+from nonesuch.catalog import HEARTBEAT_TTL_S
+from nonesuch.effects import Op
+from nonesuch.link.commands import Call, script
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op, script
 from nonesuch.model import Frozen
+from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Priority
 
 
@@ -195,3 +199,21 @@ def _acceptance(catalog: Catalog) -> tuple[StrategyStats, ...]:
         )
         for (strategy, generators), tally in sorted(catalog.tallies.items())
     )
+
+
+@dataclass(frozen=True)
+class Load:
+    """The work of all workers of a Redis, whoever started them."""
+
+    workers: int
+    """Those that are there, by their heartbeats."""
+    leased: int
+    """Tickets in the hands of a worker, of which one has two at most."""
+    claimable: int
+    """Tickets that one more worker could claim; those that wait for room in their ring are not among them."""
+
+
+def read_load(keys: Keys) -> Op[Load]:
+    """The load at this moment. Does not block; takes Redis a few steps for each worker, ring and open order."""
+    workers, leased, claimable = yield script("load", keys)
+    return Load(workers, leased, claimable)

@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nonesuch.effects import Op
+from nonesuch.link.commands import Call, script
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op, script
 from nonesuch.orders import Order
 from nonesuch.tally import NOTHING, Tally
 

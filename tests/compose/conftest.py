@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from tests.helpers.stack import PROFILES, Stack, run
 
 SAID = pytest.StashKey[list[str]]()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.helpers.drill import Orderer, Prober, Table, going_on
-from tests.helpers.stack import PROFILES, Stack, out
 
 from nonesuch.local.service import free_port
+from tests.helpers.drill import Orderer, Prober, Table, going_on
+from tests.helpers.stack import PROFILES, Stack, out
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 
@@ -23,7 +23,8 @@ WHOLE_S = 180.0
 FILL = """
 import time
 from nonesuch.errors import Busy
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 def all_of(*calls):
     for call in calls:
         yield call

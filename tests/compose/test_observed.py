@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from tests.helpers.stack import Stack, run
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build

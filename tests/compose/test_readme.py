@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.helpers.stack import ROOT, Stack
 
 from nonesuch.local.service import free_port
+from tests.helpers.stack import ROOT, Stack
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

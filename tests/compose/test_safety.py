@@ -1,9 +1,9 @@
 """What `docker compose up` keeps to itself: ports, secrets, rights, and what is in the images."""
 
 import pytest
-from tests.helpers.stack import PROJECT, RUNNING, Stack, out
 
 from nonesuch.link.users import USERS
+from tests.helpers.stack import PROJECT, RUNNING, Stack, out
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]  # whichever test is first waits for the build
 

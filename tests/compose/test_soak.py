@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
+
 from tests.helpers.drill import ORDER, going_on
 from tests.helpers.stack import RUNNING, Stack, out
 

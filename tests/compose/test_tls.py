@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.certificates import make_certificate
 from tests.helpers.stack import Stack
 

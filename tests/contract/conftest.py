@@ -1,8 +1,8 @@
 import pytest
-from tests.helpers.fakes import WORKER
 
 from nonesuch.catalog import announce
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
+from tests.helpers.fakes import WORKER
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """keys.py and prelude.lua name the same keys."""
 
 from importlib.resources import files
+from typing import get_args
 
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch.link.keys import PRIORITIES, Keys
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
+from nonesuch.link.keys import Keys
+from nonesuch.orders import Priority
 
 PAIRS = {
+    "K_NOTHING": lambda k: k.nothing,
     "k_order('o')": lambda k: k.order("o"),
     "k_done('o')": lambda k: k.done("o"),
     "k_returned('o')": lambda k: k.returned("o"),
@@ -51,12 +55,14 @@ def test_the_scripts_and_the_clients_name_the_same_keys(link: Link) -> None:
 
 def test_the_scripts_know_the_same_priorities() -> None:
     prelude = (files("nonesuch.link") / "lua" / "prelude.lua").read_text()
-    assert f"local PRIORITIES = {{{', '.join(repr(p) for p in PRIORITIES)}}}" in prelude
+    assert f"local PRIORITIES = {{{', '.join(repr(p) for p in get_args(Priority))}}}" in prelude
 
 
-def test_every_function_of_the_prelude_that_names_a_key_is_compared() -> None:
+def test_everything_of_the_prelude_that_names_a_key_is_compared() -> None:
     prelude = (files("nonesuch.link") / "lua" / "prelude.lua").read_text()
     named = {line.split("(")[0].split()[-1] for line in prelude.splitlines() if line.startswith("local function k_")}
+    constants = {line.split()[1] for line in prelude.splitlines() if line.startswith("local K_")}
+    assert constants == {pair for pair in PAIRS if pair.startswith("K_")}
     assert named == {pair.split("(")[0] for pair in PAIRS if pair.startswith("k_")}
 
 

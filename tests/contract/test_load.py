@@ -1,13 +1,12 @@
 """The load that an elastic fleet reads, through the life of an order."""
 
-from tests.helpers.fakes import WORKER, order, payload, ring
-
 from nonesuch.catalog import announce, withdraw
-from nonesuch.link.link import Link
-from nonesuch.load import Load, read_load
+from nonesuch.link.connection import Link
 from nonesuch.orders import cancel, place
 from nonesuch.rings import open_ring, release, take
+from nonesuch.stats import Load, read_load
 from nonesuch.tickets import claim, commit, give_back
+from tests.helpers.fakes import WORKER, order, payload, ring
 
 
 def load(service: Link) -> Load:

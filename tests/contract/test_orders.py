@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.orders import Progress, cancel, open_orders, place, progress_of
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import claim, commit, fail_order, give_back, renew, sweep
+from tests.helpers.fakes import order, payload, ring
 
 
 def all_keys(link: Link) -> set[str]:
@@ -275,6 +276,17 @@ def test_there_is_a_limit_of_open_orders(service: Link, monkeypatch: pytest.Monk
         service.run(place(service.keys, order(name)))
     with pytest.raises(Busy, match="2 orders are open"):
         service.run(place(service.keys, order("c")))
+
+
+def test_orders_whose_tickets_are_all_in_the_making_are_open_too(
+    service: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nonesuch.orders.MAX_OPEN_ORDERS", 1)
+    service.run(open_ring(service.keys, ring()))
+    service.run(place(service.keys, order("a", count=1)))
+    assert service.run(claim(service.keys, ["fake"]))
+    with pytest.raises(Busy, match="1 orders are open"):
+        service.run(place(service.keys, order("b")))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

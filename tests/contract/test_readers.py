@@ -1,14 +1,15 @@
 """Rings that several processes can reach: one reader at a time, and nothing is read in part by two."""
 
 import pytest
-from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, Conflict, RingClosed
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, look, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, release, take
 from nonesuch.tickets import claim, commit
+from tests.helpers.fakes import order, payload, ring
 
 
 def filled(link: Link, spec: RingSpec) -> RingSpec:

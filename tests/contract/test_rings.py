@@ -6,14 +6,15 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.helpers.fakes import order, payload, ring
 
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch
 from nonesuch.tickets import claim, commit, sweep
+from tests.helpers.fakes import order, payload, ring
 
 
 def mint_one(link: Link) -> bool:

@@ -9,11 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.helpers.fakes import INFO
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import IntegrityError
-from nonesuch.ledger import of_generators
+from nonesuch.offers import GeneratorInfo, ledger_of_generators
 from nonesuch.schema import (
     Rows,
     batch_bytes,
@@ -27,6 +25,7 @@ from nonesuch.schema import (
     soft_labels_of,
     write_batch,
 )
+from tests.helpers.fakes import INFO
 
 
 def rows(n: int, shape: tuple[int, int, int] = (4, 4, 1), z_dim: int | None = None) -> Rows:
@@ -59,7 +58,7 @@ def test_a_batch_survives_the_wire(z_dim: int | None) -> None:
     back.validate(full=True)
     np.testing.assert_array_equal(images_of(back), given_rows.images)
     np.testing.assert_array_equal(labels_of(back), given_rows.labels)
-    ledger = of_generators([INFO])
+    ledger = ledger_of_generators([INFO])
     assert back.schema.equals(batch_schema((4, 4, 1), INFO.class_names, ledger), check_metadata=True)
     assert ledger_of(back.schema) == ledger
     assert class_names_of(back.schema) == INFO.class_names

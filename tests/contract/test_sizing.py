@@ -8,16 +8,17 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 import pytest
-from tests.helpers.fakes import CATALOG, order, ring
 
 from nonesuch.config import RedisSettings
 from nonesuch.doctor.sizing import CONNECTION_BYTES, ORDER_BYTES, REDIS_BYTES, allocated, snapshot_bytes
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
-from nonesuch.orders import place
+from nonesuch.orders import check_order, place
 from nonesuch.rings import open_ring
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch.tickets import claim, commit
+from tests.helpers.fakes import CATALOG, order, ring
 
 SMALL = 512 * 1024
 """What names and descriptors take in these tests at most, and a histogram that Redis keeps of every command."""
@@ -60,7 +61,7 @@ def test_a_full_ring_takes_what_the_plan_says(connect: Connect, used: Callable[[
     slots = 16
     with connect() as link:
         link.run(open_ring(link.keys, ring(slots=slots, slot_bytes=slot_bytes)))
-        link.run(place(link.keys, order("full", count=2 * slots + 2), catalog=CATALOG))
+        link.run(place(link.keys, check_order(order("full", count=2 * slots + 2), CATALOG)))
     before = used()
     with connect() as link:
         for _ in range(slots):
@@ -111,7 +112,7 @@ def test_orders_and_connections_are_small(connect: Connect, used: Callable[[], i
         for i in range(orders):
             name = f"order-{i:049d}"  # as long as the gateway's
             link.run(open_ring(link.keys, ring(name, slots=8, slot_bytes=2**20, note="n" * 1500)))
-            link.run(place(link.keys, order(f"{i:049d}", sink=name, count=10_000, deadline=1e12), catalog=CATALOG))
+            link.run(place(link.keys, check_order(order(f"{i:049d}", sink=name, count=10_000, deadline=1e12), CATALOG)))
     grown = used() - before
     assert 0.5 * ORDER_BYTES < grown / orders < ORDER_BYTES
     with ExitStack() as stack:

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.helpers.autoscaling import IDLE_S, TOKEN, AutoscalingCluster, autoscaling
-from tests.helpers.service import ANALYTIC, RING, eventually, order, workers
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import RingClosed
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.orders import place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
+from tests.helpers.autoscaling import IDLE_S, TOKEN, AutoscalingCluster, autoscaling
+from tests.helpers.service import ANALYTIC, RING, eventually, order, workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -5,12 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.helpers.service import RING, eventually, keys_of, order, serving, workers
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, take
+from tests.helpers.service import RING, eventually, keys_of, order, serving, workers
 
 
 def collect(link: Link, after: int = 0, then: object = None) -> tuple[dict[int, bytes], OrderEnd]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.helpers.service import eventually, keys_of, serving, workers
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.local.service import LocalService
+from tests.helpers.service import eventually, keys_of, serving, workers
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]

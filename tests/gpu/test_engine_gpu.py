@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
-from tests.helpers.tiny_biggan import TINY, WIDE, mint, rows, upstream_images
 from torch import Tensor
 
 from nonesuch_worker.engine.biggan import MintingBigGAN
@@ -16,6 +15,7 @@ from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.generators.biggan.loading import seeded_biggan
 from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.generators.load import folder_of, packaged
+from tests.helpers.tiny_biggan import TINY, WIDE, mint, rows, upstream_images
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, ServiceError, SnapshotNotFound
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
+from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES
 from nonesuch.schema import Rows, make_batch, write_batch

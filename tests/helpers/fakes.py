@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.labels import Balanced
+from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order
 from nonesuch.rings import RingSpec
 from nonesuch.schema import Rows, make_batch, write_batch

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from tests.helpers.fakes import WORKER, payload, ring
-
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Link, Op
+from nonesuch.effects import Op
+from nonesuch.link.connection import Link
 from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
 from nonesuch_worker.minting.loop import TicketLoop
 from nonesuch_worker.minting.minter import MintedTicket
+from tests.helpers.fakes import WORKER, payload, ring
 
 T = TypeVar("T")
 RING = ring(slots=4)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.model import Frozen
+from nonesuch.offers import GeneratorInfo
 
 CLASSES = 4
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nonesuch.catalog import WorkerInfo, read_catalog
+from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.labels import Balanced
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.service import LocalService
+from nonesuch.offers import WorkerInfo
 from nonesuch.orders import Order
 from nonesuch.rings import RingSpec
 

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-from tests.helpers.tiny_gan import TINY, changed, noise
 from torch import distributed as dist
 from torch import nn
 
@@ -21,6 +20,7 @@ from nonesuch_worker.pretrain.feed import Feed
 from nonesuch_worker.pretrain.loop import train
 from nonesuch_worker.pretrain.players import Players
 from nonesuch_worker.pretrain.steps import Steps
+from tests.helpers.tiny_gan import TINY, changed, noise
 
 
 def weights_after(config: PretrainConfig, world: World) -> dict[str, str]:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers.blobs import keys, make_config, one_thread, working
 
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.errors import GeneratorNotFound, InvalidValue
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch_trainer.learning.judging import Judge
 from nonesuch_trainer.loop import train
@@ -24,6 +25,7 @@ from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, 
 from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
 from nonesuch_trainer.settings.config import Augment, Real
 from nonesuch_trainer.sources.real import RealSource
+from tests.helpers.blobs import keys, make_config, one_thread, working
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -7,8 +7,6 @@ from hashlib import sha256
 
 import pytest
 import torch
-from tests.helpers.fakes import WORKER, order
-from tests.helpers.loops import RING, Minting, collect, working
 
 from nonesuch.catalog import read_catalog
 from nonesuch.classifiers import ClassifierSpec, build
@@ -16,7 +14,7 @@ from nonesuch.classifiers.snapshot import dump
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
 from nonesuch.rings import Delivery, close_ring, open_ring, release, ring_stats, take
@@ -30,6 +28,8 @@ from nonesuch_worker.minting.loop import TicketLoop
 from nonesuch_worker.minting.minter import Minter
 from nonesuch_worker.minting.service import MintingService, SnapshotCache
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers.fakes import WORKER, order
+from tests.helpers.loops import RING, Minting, collect, working
 
 
 def test_three_workers_make_the_same_bytes_as_one(link: Link) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from redis.exceptions import ResponseError
-from tests.helpers.fakes import WORKER, order, payload, ring
-from tests.helpers.loops import RING, Minting, Watched, collect, working
 
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import Unreachable
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import place
 from nonesuch.rings import Delivery, open_ring, ring_stats, take
@@ -22,6 +21,8 @@ from nonesuch_worker.minting import loop as loop_module
 from nonesuch_worker.minting.hand import RETRY_S
 from nonesuch_worker.minting.loop import TicketLoop
 from nonesuch_worker.minting.minter import MintedTicket
+from tests.helpers.fakes import WORKER, order, payload, ring
+from tests.helpers.loops import RING, Minting, Watched, collect, working
 
 WAIT_S = 10.0
 

@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.helpers.certificates import make_certificate
-from tests.helpers.fakes import WORKER
 
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, ServiceError, Unreachable
-from nonesuch.link.link import AsyncLink, Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import AsyncLink, Link
 from nonesuch.link.users import USERS
 from nonesuch.local.private_redis import find_redis_server
 from nonesuch.local.service import free_port
 from nonesuch.stats import read_stats
 from nonesuch_gateway.access.secret_files import make_secrets
+from tests.helpers.certificates import make_certificate
+from tests.helpers.fakes import WORKER
 
 ADMIN = "user admin on nopass ~* &* +@all"
 """Of these tests alone, to look at what Redis refused."""

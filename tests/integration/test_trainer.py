@@ -14,7 +14,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import (
@@ -26,7 +25,7 @@ from nonesuch.errors import (
     Unreachable,
 )
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.rings import ring_stats
 from nonesuch.smoothed import supply
@@ -35,6 +34,7 @@ from nonesuch_trainer import loop
 from nonesuch_trainer.loop import Result, train
 from nonesuch_trainer.settings.config import Real, TrainConfig
 from nonesuch_trainer.sources.ordering import service_name
+from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 
@@ -176,7 +176,7 @@ def test_killed_interrupted_and_resumed_is_as_if_nothing_had_happened(
 ) -> None:
     run = config()
     start = (
-        "from nonesuch.link.link import Link\n"
+        "from nonesuch.link.connection import Link\n"
         "from nonesuch_trainer.settings.config import TrainConfig\n"
         "from nonesuch_trainer.loop import train\n"
         f"train(TrainConfig.model_validate_json({run.model_dump_json()!r}), Link())"

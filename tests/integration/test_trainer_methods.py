@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
@@ -20,7 +19,7 @@ from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.config import RedisSettings
 from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
@@ -34,6 +33,7 @@ from nonesuch_trainer.reporting.events import EpochRecord
 from nonesuch_trainer.reporting.results import ADAPTED
 from nonesuch_trainer.settings.config import Adapt, Real, TrainConfig
 from nonesuch_trainer.sources.class_quotas import quota
+from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

@@ -6,18 +6,14 @@ main   waits for: the next batch of its ring ── unblocked by: a commit, the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nonesuch.errors import InvalidValue, OrderFailed
 from nonesuch.host.files import replacing
 from nonesuch.ledger import Ledger
-from nonesuch.link.link import Link
-from nonesuch.orders import Order, place
+from nonesuch.link.connection import Link
+from nonesuch.orders import Checked, Order, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
-from nonesuch.schema import ledger_of, read_batch
+from nonesuch.schema import TABLES, Writer, format_of, ledger_of, open_writer, read_batch
 from nonesuch.sequencer import Sequencer
 from nonesuch.tally import Tally
 
@@ -33,28 +29,9 @@ class Exported:
     """The real information behind the images. The file carries it too, as metadata of its schema."""
 
 
-class _Writer(Protocol):
-    def write_batch(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def file_format(path: Path) -> str:
-    """`parquet` or `arrow`, by the file's ending. Raises `InvalidValue` for another."""
-    formats = {".parquet": "parquet", ".arrow": "arrow"}
-    if path.suffix not in formats:
-        raise InvalidValue(f"{path} ends in neither .parquet nor .arrow: the ending chooses the format")
-    return formats[path.suffix]
-
-
-def _open_writer(path: Path, kind: str, schema: pa.Schema) -> _Writer:
-    writer: _Writer = pq.ParquetWriter(path, schema) if kind == "parquet" else pa.ipc.new_file(path, schema)
-    return writer
-
-
 def export(
     link: Link,
-    order: Order,
+    order: Checked,
     ring: RingSpec,
     path: Path,
     *,
@@ -66,22 +43,22 @@ def export(
     The file appears when it is complete. Raises what `place` raises, `TakeTimeout` when nothing came for
     `timeout_s`, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
     """
-    kind = file_format(path)
+    form = format_of(path, TABLES)
     if path.exists():
         raise InvalidValue(f"{path} exists: remove it, or choose another name")
     link.run(open_ring(link.keys, ring))
     try:
         link.run(place(link.keys, order))
         with replacing(path) as partial:
-            return _write(link, order, ring, partial, kind, timeout_s, on_rows)
+            return _write(link, order.order, ring, partial, form, timeout_s, on_rows)
     finally:
         link.run(close_ring(link.keys, ring.name))
 
 
 def _write(
-    link: Link, order: Order, ring: RingSpec, path: Path, kind: str, timeout_s: float, on_rows: Callable[[int], None]
+    link: Link, order: Order, ring: RingSpec, path: Path, form: str, timeout_s: float, on_rows: Callable[[int], None]
 ) -> Exported:
-    writer: _Writer | None = None
+    writer: Writer | None = None
     ledger = Ledger()
     try:
         turns: Sequencer[Delivery] = Sequencer()
@@ -89,7 +66,7 @@ def _write(
             for delivery in turns.push(taken.ticket, taken):
                 batch = read_batch(delivery.payload)
                 ledger = ledger_of(batch.schema)
-                writer = writer or _open_writer(path, kind, batch.schema)
+                writer = writer or open_writer(path, form, batch.schema)
                 writer.write_batch(batch)
                 link.run(release(link.keys, ring, delivery))
                 on_rows(delivery.rows)

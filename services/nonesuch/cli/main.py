@@ -13,8 +13,8 @@ from types import FrameType
 import typer
 from rich.console import Console
 
-from nonesuch import __version__
 from nonesuch.errors import InvalidValue, NonesuchError
+from nonesuch.host.release import VERSION
 from nonesuch.host.stopping import Terminated
 
 ORDER = (
@@ -42,7 +42,7 @@ ORDER = (
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"nonesuch {__version__}")
+        typer.echo(f"nonesuch {VERSION}")
         raise typer.Exit
 
 

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 def order(
     count: Annotated[int, typer.Argument(min=1, help="How many images.")],
-    out: Annotated[Path, typer.Option(help="The file to write: .parquet or .arrow.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .parquet, .arrows (a stream) or .arrow.")],
     generator: Annotated[
-        list[str] | None, typer.Option(help="Which generator mints them; fashion-mnist if left out. May be repeated.")
+        list[str] | None,
+        typer.Option(help="Which generator mints them; the only one, or fashion-mnist, if left out. May be repeated."),
     ] = None,
     strategy: Annotated[str, typer.Option(help="How their latents are chosen.")] = "random",
     param: Annotated[list[str] | None, typer.Option(help="A parameter of the strategy, as name=value.")] = None,
@@ -36,18 +37,19 @@ def order(
     """Order labelled images from a running service and write them to a file, in index order."""
     import uuid
 
-    from nonesuch.cli.export import export, file_format
+    from nonesuch.cli.export import export
     from nonesuch.host.files import write_json
     from nonesuch.host.progress import progress
     from nonesuch.labels import Balanced, resolve_classes
-    from nonesuch.link.link import Link
-    from nonesuch.orders import Order, SnapshotRef, default_ticket_size, parse_params, ticket_bytes, wait_for_workers
+    from nonesuch.link.connection import Link
+    from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, parse_params, wait_for_workers
     from nonesuch.rings import RingSpec
+    from nonesuch.schema import TABLES, format_of
 
-    file_format(out)
+    format_of(out, TABLES)
     with Link() as link:
         catalog = link.run(wait_for_workers(link.keys))
-        generators = tuple(generator or ("fashion-mnist",))
+        generators = tuple(generator or [catalog.choose(None).id])
         info = catalog.generator(generators[0])
         chosen = resolve_classes(None if classes is None else [c.strip() for c in classes.split(",")], info.class_names)
         name = f"export-{uuid.uuid4().hex}"
@@ -64,10 +66,11 @@ def order(
             sink=name,
             ticket_size=default_ticket_size(info.image_shape),
         )
-        ring = RingSpec(name=name, slots=8, slot_bytes=ticket_bytes(wanted, catalog), ttl_s=max(60.0, 2 * timeout))
+        checked = check_order(wanted, catalog)
+        ring = RingSpec(name=name, slots=8, slot_bytes=checked.ticket_bytes, ttl_s=max(60.0, 2 * timeout))
         console = Console(stderr=True, highlight=False)
         with progress(console, "minted", count) as advance:
-            exported = export(link, wanted, ring, out, timeout_s=timeout, on_rows=advance)
+            exported = export(link, checked, ring, out, timeout_s=timeout, on_rows=advance)
     if exported.tally:
         _print_tally(console, exported.tally, info.class_names)
         if acceptance is not None:

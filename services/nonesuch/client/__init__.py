@@ -9,8 +9,8 @@
 What is right of the clients is written once and does no I/O (`wire`).
 """
 
-from nonesuch.client.batch import Batch
-from nonesuch.client.extras import needed
+from nonesuch.client.images.batch import Batch
+from nonesuch.client.images.extras import needed
 
 needed("httpx", "client", "nonesuch.Client")
 

@@ -7,12 +7,13 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 import httpx
 
-from nonesuch.client.batch import Batch
 from nonesuch.client.calls import Calls
-from nonesuch.client.flow import Flow
-from nonesuch.client.http import options, request, unreachable
-from nonesuch.client.settings import ClientSettings
-from nonesuch.client.wire import Ask, Head, Op, Pause, Step, T, Work, signature_of
+from nonesuch.client.exchange.flow import Flow
+from nonesuch.client.exchange.http import options, request, unreachable
+from nonesuch.client.exchange.settings import ClientSettings
+from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
+from nonesuch.client.images.batch import Batch
+from nonesuch.effects import Effect, Op, T, adrive
 
 P = ParamSpec("P")
 
@@ -130,32 +131,21 @@ class _Exchange:
 
     async def run(self, op: Op[T]) -> T:
         """Run a call, or a part of one, to its end. Raises what it raises."""
-        try:
-            step = next(op)
-            while True:
-                try:
-                    came = await self._do(step)
-                except Exception as error:
-                    step = op.throw(error)
-                else:
-                    step = op.send(came)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        finally:
-            op.close()
+        return await adrive(op, self._do)
 
-    async def _do(self, step: Step) -> Any:
-        match step:
+    async def _do(self, effect: Effect) -> Any:
+        match effect:
             case Ask():
-                return await self._ask(step)
+                return await self._ask(effect)
+            case Read():
+                return await self._read()
             case Pause(seconds):
                 await self.close()
                 await self._sleep(seconds)
             case Work(do):
                 return await asyncio.to_thread(do)
             case _:
-                return await self._read()
+                raise AssertionError(effect)
 
     async def _ask(self, ask: Ask) -> Head:
         await self.close()

@@ -7,12 +7,13 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 import httpx
 
-from nonesuch.client.batch import Batch
 from nonesuch.client.calls import Calls
-from nonesuch.client.flow import Flow
-from nonesuch.client.http import options, request, unreachable
-from nonesuch.client.settings import ClientSettings
-from nonesuch.client.wire import Ask, Head, Op, Pause, Step, T, Work, signature_of
+from nonesuch.client.exchange.flow import Flow
+from nonesuch.client.exchange.http import options, request, unreachable
+from nonesuch.client.exchange.settings import ClientSettings
+from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
+from nonesuch.client.images.batch import Batch
+from nonesuch.effects import Effect, Op, T, drive
 
 P = ParamSpec("P")
 
@@ -142,32 +143,21 @@ class _Exchange:
 
     def run(self, op: Op[T]) -> T:
         """Run a call, or a part of one, to its end. Raises what it raises."""
-        try:
-            step = next(op)
-            while True:
-                try:
-                    came = self._do(step)
-                except Exception as error:
-                    step = op.throw(error)
-                else:
-                    step = op.send(came)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        finally:
-            op.close()
+        return drive(op, self._do)
 
-    def _do(self, step: Step) -> Any:
-        match step:
+    def _do(self, effect: Effect) -> Any:
+        match effect:
             case Ask():
-                return self._ask(step)
+                return self._ask(effect)
+            case Read():
+                return self._read()
             case Pause(seconds):
                 self.close()
                 self._sleep(seconds)
             case Work(do):
                 return do()
             case _:
-                return self._read()
+                raise AssertionError(effect)
 
     def _ask(self, ask: Ask) -> Head:
         self.close()

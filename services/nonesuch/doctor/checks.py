@@ -15,14 +15,17 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Literal
 
-from nonesuch.catalog import WorkerInfo, read_catalog
+from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.errors import NonesuchError, ServiceError
 from nonesuch.host.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
 from nonesuch.host.cores import cores
 from nonesuch.host.process import RAY_SETTINGS, THREADS, tensor_environment
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.local.private_redis import find_redis_server
+from nonesuch.offers import WorkerInfo
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 
 SHARED_MEMORY_MB = 256

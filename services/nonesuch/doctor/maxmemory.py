@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 
 from nonesuch.config import RedisSettings
 from nonesuch.doctor.checks import Finding
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, NonesuchError
-from nonesuch.link.link import Call, Link, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 
 SETTING = "NONESUCH_REDIS_MAXMEMORY"
 """Of a Redis that docker compose starts."""

@@ -6,8 +6,8 @@ starts from what was measured on a CPU (docs/operations.md), and is an estimate.
 
 from dataclasses import dataclass
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.doctor.plan import MIB, Setup
+from nonesuch.offers import GeneratorInfo
 from nonesuch.orders import MAX_OPEN_ORDERS, default_ticket_size
 from nonesuch.schema import batch_bytes
 from nonesuch.snapshots import CHUNK_BYTES

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from nonesuch.errors import InvalidValue
 
-PRIORITIES = ("interactive", "bulk")
-"""In the order in which workers claim."""
-
 
 @dataclass(frozen=True)
 class Keys:
@@ -27,6 +24,11 @@ class Keys:
     def pattern(self) -> str:
         """Matches every key of this namespace."""
         return f"{self.namespace}:*"
+
+    @property
+    def nothing(self) -> str:
+        """A key that is never there: scripts delete it first, so that a Redis without memory lets them go on."""
+        return f"{self.namespace}:nothing"
 
     # -- orders and tickets ------------------------------------------------------------------------------------
     def order(self, order_id: str) -> str:

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from nonesuch.effects import Op
 from nonesuch.errors import Busy, GeneratorNotFound, NonesuchError, NoWorkers, RingClosed, Unreachable
 from nonesuch.host.stopping import pause
-from nonesuch.link.link import Link, Op
+from nonesuch.link.connection import Link
 
 T = TypeVar("T")
 Say = Callable[[str], None]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from nonesuch.catalog import Catalog, read_catalog
+from nonesuch.catalog import read_catalog
+from nonesuch.effects import Op
+from nonesuch.link.commands import Call
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Op
+from nonesuch.offers import Catalog
 from nonesuch.orders import open_orders
 from nonesuch.rings import RingStats, ring_stats
 

@@ -28,13 +28,14 @@ from nonesuch.errors import InvalidValue, OrderFailed
 from nonesuch.host.progress import progress as show_progress
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.background import Elsewhere, Minting
+from nonesuch.smoothed.opening import open_source
 from nonesuch.smoothed.published import snapshot_of
 from nonesuch.smoothed.reports import Ages, Refreshed
 from nonesuch.smoothed.resident import NO_SNAPSHOT, ResidentDataset
 from nonesuch.smoothed.saved import Saved
 from nonesuch.smoothed.settings import Orders, Smoothing
 from nonesuch.smoothed.shared import shared
-from nonesuch.smoothed.source import Minted, Snapshot, open_source
+from nonesuch.smoothed.source import Minted, Snapshot
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -130,7 +131,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         weakref.finalize(self, self._minting.close)  # at the end of the program too
         try:
             catalog = self._minting.source.catalog
-            self._orders = Orders(self._settings, self._settings.choose(catalog))
+            self._orders = Orders(self._settings, catalog.choose(self._settings.generator))
             self._orders.check(catalog)
             if state is None:
                 self._resident = self._filled()

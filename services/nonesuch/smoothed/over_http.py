@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.client import AsyncClient, Client
 from nonesuch.errors import SnapshotNotFound
 from nonesuch.host.stopping import Stopped, pause
 from nonesuch.link.patience import PASSING
+from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.smoothed.intake import Intake
 from nonesuch.smoothed.resident import NO_SNAPSHOT

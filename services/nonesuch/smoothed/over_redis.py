@@ -8,7 +8,7 @@ from functools import partial
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.link.patience import Patience
 from nonesuch.orders import Order, SnapshotRef, cancel, wait_for_workers
 from nonesuch.rings import RingSpec

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.classifiers import ClassifierSpec, Normalisation
 from nonesuch.classifiers.snapshot import dump, load_snapshot
+from nonesuch.offers import GeneratorInfo
 from nonesuch.smoothed.source import Snapshot
 from nonesuch.snapshots import SnapshotHeader
 

@@ -4,16 +4,12 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from nonesuch.catalog import Catalog, GeneratorInfo
-from nonesuch.errors import GeneratorNotFound, NoWorkers
 from nonesuch.labels import Balanced, resolve_classes
 from nonesuch.model import Frozen, Name
+from nonesuch.offers import Catalog, GeneratorInfo
 from nonesuch.orders import Order, Seed, SnapshotRef, check_order, default_ticket_size
 from nonesuch.seeds import key
 from nonesuch.smoothed.resident import Victims
-
-DEFAULT_GENERATOR = "fashion-mnist"
-"""What is meant where several are hosted and none is named."""
 
 
 class Smoothing(Frozen):
@@ -55,16 +51,6 @@ class Smoothing(Frozen):
                 "0 for a fixed dataset"
             )
         return self
-
-    def choose(self, catalog: Catalog) -> GeneratorInfo:
-        """The generator that is named, the only one that is hosted, or the default. Raises `GeneratorNotFound` and
-        `NoWorkers`."""
-        hosted = sorted(catalog.generators)
-        if not hosted:
-            raise NoWorkers("no worker hosts a generator: start one with `nonesuch worker` or `nonesuch up`")
-        if self.generator is None and len(hosted) > 1 and DEFAULT_GENERATOR not in hosted:
-            raise GeneratorNotFound(f"several generators are hosted: name one of {', '.join(hosted)}")
-        return catalog.generator(self.generator or (hosted[0] if len(hosted) == 1 else DEFAULT_GENERATOR))
 
 
 class Orders:

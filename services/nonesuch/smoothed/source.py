@@ -1,13 +1,10 @@
-"""Where a `SmoothedDataset` gets its images: from a gateway (`over_http`), or from Redis (`over_redis`)."""
+"""Where a `SmoothedDataset` gets its images: a gateway (`over_http`) or Redis (`over_redis`); `opening` chooses."""
 
-import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
-from nonesuch.catalog import Catalog
-from nonesuch.config import RedisSettings, validated
+from nonesuch.offers import Catalog
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch.smoothed.settings import Orders
 from nonesuch.smoothed.supply import OnProgress
@@ -55,20 +52,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Withdraw what was asked for. `mint` ends soon after."""
-
-
-def open_source(url: str | None, stop: threading.Event, *, token: str | None, timeout_s: float) -> Source:
-    """The source at a URL: redis://, rediss:// and unix:// is Redis, anything else a gateway.
-
-    `timeout_s` is how long it waits when nothing comes; `stop` ends every wait. Raises `Unreachable`, `NoWorkers`, and
-    `InvalidValue` for a URL that cannot be one.
-    """
-    if url is not None and urlsplit(url).scheme in ("redis", "rediss", "unix"):
-        from nonesuch.smoothed.over_redis import RedisSource
-
-        settings = RedisSettings.from_env()
-        named = validated(RedisSettings, {**settings.model_dump(), "url": url}, "the URL of Redis")
-        return RedisSource(named, timeout_s=timeout_s, stop=stop)
-    from nonesuch.smoothed.over_http import HttpSource
-
-    return HttpSource(url, token=token, timeout_s=timeout_s, stop=stop)

@@ -21,9 +21,9 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from nonesuch.catalog import read_catalog
+from nonesuch.effects import Op
 from nonesuch.errors import TakeTimeout, Unreachable
 from nonesuch.host.stopping import check
-from nonesuch.link.link import Op
 from nonesuch.link.patience import PASSING, SAY_S, Patience
 from nonesuch.model import Frozen
 from nonesuch.orders import cancel, place

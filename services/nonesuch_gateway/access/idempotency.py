@@ -18,8 +18,10 @@ from typing import Any, Self
 
 from starlette.exceptions import HTTPException
 
+from nonesuch.effects import Op
 from nonesuch.errors import Conflict, InvalidValue, NonesuchError
-from nonesuch.link.link import AsyncLink, Call, Op
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import AsyncLink
 from nonesuch_gateway.recipes.requests import MintRequest
 
 KEPT_S = 3600

@@ -16,9 +16,11 @@ from dataclasses import dataclass, replace
 
 from fastapi import Request
 
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidOrder, NonesuchError, RateLimited
+from nonesuch.link.commands import script
+from nonesuch.link.connection import AsyncLink
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import AsyncLink, Op, script
 from nonesuch_gateway.access.tokens import Token
 
 log = logging.getLogger(__name__)

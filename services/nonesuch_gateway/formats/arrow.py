@@ -19,7 +19,6 @@ class ArrowStream(Format):
 
     name = "arrow"
     media_type = "application/vnd.apache.arrow.stream"
-    suffix = ".arrows"
     signature = b"\xff\xff\xff\xff"
     opened_by = 'pyarrow.ipc.open_stream("batch.arrows").read_all()'
 

@@ -38,10 +38,9 @@ class Format(ABC):
     """
 
     name: ClassVar[str]
+    """One of `nonesuch.schema.ENDINGS`, which says how files of the kind end."""
     media_type: str
     """The answer's Content-Type."""
-    suffix: ClassVar[str]
-    """The ending of a file of this kind, with its dot."""
     heavy: bool = True
     """Whether a batch takes so long, or touches files, that the event loop must not do it."""
     schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "binary"}

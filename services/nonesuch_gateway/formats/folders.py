@@ -18,7 +18,6 @@ class FolderZip(Format):
 
     name = "zip"
     media_type = "application/zip"
-    suffix = ".zip"
     signature = b"PK\x03\x04"
     opened_by = 'torchvision.datasets.ImageFolder("batch"), after unzip -d batch batch.zip'
 

@@ -22,7 +22,6 @@ class PngGrid(Format):
 
     name = "png"
     media_type = "image/png"
-    suffix = ".png"
     signature = b"\x89PNG\r\n\x1a\n"
     opened_by = 'PIL.Image.open("batch.png")'
 

@@ -32,7 +32,6 @@ class JsonImages(Format):
 
     name = "json"
     media_type = "application/json"
-    suffix = ".json"
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "required": ["created", "data"],

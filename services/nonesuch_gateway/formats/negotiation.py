@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from urllib.parse import urlencode
 
 from nonesuch.errors import NotAcceptable
+from nonesuch.schema import ending_of
 from nonesuch_gateway.formats import CODECS, FORMATS, ArrowStream, Format, Outline
 from nonesuch_gateway.formats.accept import ANYTHING, Range, parse_accept
 
@@ -20,7 +21,7 @@ class FormatChoice:
     @property
     def suffix(self) -> str:
         """The ending of a file of this kind, with its dot."""
-        return FORMATS[self.name].suffix
+        return ending_of(self.name)
 
     @property
     def query(self) -> str:

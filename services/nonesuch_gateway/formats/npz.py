@@ -29,7 +29,6 @@ class NpzFile(Format):
 
     name = "npz"
     media_type = "application/x-npz"
-    suffix = ".npz"
     signature = b"PK\x03\x04"
     opened_by = 'numpy.load("batch.npz")["images"]'
 

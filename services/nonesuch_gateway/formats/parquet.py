@@ -29,7 +29,6 @@ class ParquetFile(Format):
 
     name = "parquet"
     media_type = "application/vnd.apache.parquet"
-    suffix = ".parquet"
     signature = b"PAR1"
     opened_by = 'datasets.load_dataset("parquet", data_files="batch.parquet")["train"]'
 

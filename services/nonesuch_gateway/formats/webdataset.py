@@ -19,7 +19,6 @@ class WebDatasetTar(Format):
 
     name = "webdataset"
     media_type = "application/x-tar"
-    suffix = ".tar"
     signature = b"0000"
     """Of the name of the first image."""
     opened_by = 'webdataset.WebDataset("batch.tar", shardshuffle=False).decode("pil").to_tuple("png", "cls")'

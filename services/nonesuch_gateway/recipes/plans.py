@@ -4,11 +4,12 @@ import time
 import uuid
 from dataclasses import dataclass
 
-from nonesuch.catalog import Catalog, read_catalog
+from nonesuch.catalog import read_catalog
+from nonesuch.effects import Op
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, RecipeGone, RecipeNotFound, SnapshotNotFound
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Op
-from nonesuch.orders import Order, Priority, check_order, default_ticket_size, ticket_bytes, wait_for_workers
+from nonesuch.offers import Catalog
+from nonesuch.orders import Checked, Order, Priority, check_order, default_ticket_size, wait_for_workers
 from nonesuch.rings import RingSpec
 from nonesuch.snapshots import read_header
 from nonesuch_gateway.http.pointers import SHOWN_CHARACTERS
@@ -82,8 +83,8 @@ class Plan:
     """Whether the strategy may leave indices out."""
     payload_bytes: int
     """The most that all of its batches take in Arrow."""
-    catalog: Catalog | None = None
-    """What was there when the plan was made; None for an order that was placed before."""
+    checked: Checked | None = None
+    """The order as it was held against the catalogue; None for one that was placed before."""
 
 
 def plan(keys: Keys, request: MintRequest, terms: Terms) -> Op[Plan]:
@@ -163,14 +164,12 @@ def _planned(recipe: Recipe, catalog: Catalog, terms: Terms, seconds: float) -> 
     """
     order_id = f"{recipe.digest}.{uuid.uuid4().hex[:16]}"
     order = order_of(recipe, order_id, f"{terms.kind}{order_id}", terms.priority, time.time() + seconds)
-    check_order(order, catalog)
-    needed = ticket_bytes(order, catalog)
-    slot_bytes = -(-needed // SLOT_GRAIN) * SLOT_GRAIN
+    checked = check_order(order, catalog)
+    slot_bytes = -(-checked.ticket_bytes // SLOT_GRAIN) * SLOT_GRAIN
     ring = RingSpec(
         name=order.sink,
         slots=max(1, min(terms.slots, terms.ring_bytes // slot_bytes, order.tickets)),
         slot_bytes=slot_bytes,
         ttl_s=terms.ttl_s,
     )
-    may_be_short = catalog.strategies[order.strategy].rejects
-    return Plan(recipe, order, ring, may_be_short, needed * order.tickets, catalog)
+    return Plan(recipe, order, ring, checked.may_be_short, checked.ticket_bytes * order.tickets, checked)

@@ -2,11 +2,11 @@
 
 import secrets
 
-from nonesuch.catalog import Catalog, GeneratorInfo
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Op
+from nonesuch.offers import Catalog, GeneratorInfo
 from nonesuch.orders import SnapshotRef, default_ticket_size
 from nonesuch.snapshots import SnapshotHeader, read_header
 from nonesuch_gateway.recipes.recipe import Content, Recipe
@@ -52,14 +52,7 @@ def _generator_ids(request: MintRequest, catalog: Catalog, default: str) -> tupl
         return (request.generator,)
     if request.generator is not None:
         return tuple(request.generator)
-    hosted = sorted(catalog.generators)
-    if len(hosted) == 1:
-        return (hosted[0],)
-    if hosted and default not in hosted:
-        raise InvalidOrder(
-            f"several generators are hosted and none is the default: name one of {', '.join(hosted)}", field="generator"
-        )
-    return (default,)
+    return (catalog.choose(None, default).id,)
 
 
 def _labels(request: MintRequest, info: GeneratorInfo, max_count: int) -> tuple[Labels, int]:

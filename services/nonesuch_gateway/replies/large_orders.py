@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from nonesuch.effects import Op
 from nonesuch.errors import Busy, NonesuchError, OrderNotFound, RingClosed
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Op
 from nonesuch.model import Frozen
 from nonesuch.order_status import OrderStatus, Tickets
 from nonesuch.orders import Progress, place, progress_of
@@ -97,7 +97,7 @@ def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, o
         yield from sweep(keys)  # rings of the dead may stand in the way, if no worker is there to sweep
         yield from open_ring(keys, ring, kind=terms.kind, at_most=at_most)
     try:
-        yield from place(keys, planned.order, catalog=planned.catalog)
+        yield from place(keys, planned.checked or planned.order)
     except NonesuchError:
         yield from close_ring(keys, ring.name)
         raise

@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
+from nonesuch.effects import Op
 from nonesuch.errors import Busy, NonesuchError, RingClosed, ServiceError
+from nonesuch.link.connection import AsyncLink
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import AsyncLink, Op
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, touch_ring
@@ -52,7 +53,7 @@ class Replies:
         reply = self._admitted(plan)
         try:
             await self._link.run(open_ring(keys, plan.ring))
-            await self._link.run(place(keys, plan.order, catalog=plan.catalog))
+            await self._link.run(place(keys, plan.checked or plan.order))
             async with self._kept(reply, partial(touch_ring, keys, plan.ring)):
                 yield reply
         finally:

@@ -4,8 +4,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from pydantic.main import IncEx
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo, read_catalog
+from nonesuch.catalog import read_catalog
 from nonesuch.model import Name
+from nonesuch.offers import GeneratorInfo, StrategyInfo
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.routes.deps import GatewayDep
 

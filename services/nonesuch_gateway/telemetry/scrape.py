@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nonesuch.errors import NonesuchError
-from nonesuch.link.link import AsyncLink
+from nonesuch.link.connection import AsyncLink
 from nonesuch.stats import RingInfo, Stats, read_stats
 
 TIMEOUT_S = 2.0
@@ -24,32 +24,32 @@ RING_KINDS = ("reply", "order")
 log = logging.getLogger(__name__)
 
 
-async def scrape(link: AsyncLink, counted: Collector, *, streams: int, watchers: int, stopping: bool) -> bytes:
-    """Everything in Prometheus' text format. Blocks for `TIMEOUT_S` at most; without Redis its part is left out.
-
-    Args:
-        link: to the service's Redis.
-        counted: what this gateway counted (`metrics.Metrics.registry`).
-        streams: replies that are open.
-        watchers: clients that follow orders by events.
-        stopping: whether new requests are refused.
-    """
-    stats = await _stats(link)
-    here = (
-        _gauge("gateway_open_streams", "Replies that are open.", streams),
-        _gauge("gateway_event_watchers", "Clients that follow orders by events.", watchers),
-        _gauge("gateway_stopping", "Whether new requests are refused.", stopping),
-    )
-    return await asyncio.to_thread(generate_latest, _All(counted, [*here, *_service(stats)]))
-
-
-async def _stats(link: AsyncLink) -> Stats | None:
+async def service(link: AsyncLink) -> Stats | None:
+    """The numbers of the service. Blocks for `TIMEOUT_S` at most; None where Redis does not answer."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return await link.run(read_stats(link.keys))
     except (NonesuchError, TimeoutError) as error:
         log.warning("metrics without those of Redis: %s", str(error) or f"no answer within {TIMEOUT_S:g} s")
         return None
+
+
+async def exposition(stats: Stats | None, counted: Collector, *, streams: int, watchers: int, stopping: bool) -> bytes:
+    """Everything in Prometheus' text format.
+
+    Args:
+        stats: of `service`; without them its part is left out.
+        counted: what this gateway counted (`metrics.Metrics.registry`).
+        streams: replies that are open.
+        watchers: clients that follow orders by events.
+        stopping: whether new requests are refused.
+    """
+    here = (
+        _gauge("gateway_open_streams", "Replies that are open.", streams),
+        _gauge("gateway_event_watchers", "Clients that follow orders by events.", watchers),
+        _gauge("gateway_stopping", "Whether new requests are refused.", stopping),
+    )
+    return await asyncio.to_thread(generate_latest, _All(counted, [*here, *_service(stats)]))
 
 
 class _All(Collector):

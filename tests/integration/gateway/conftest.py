@@ -18,12 +18,15 @@ import numpy as np
 import pytest
 import uvicorn
 
-from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
+from nonesuch.effects import Op
 from nonesuch.errors import Unreachable
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Call, Link, Op
 from nonesuch.local.private_redis import PrivateRedis
+from nonesuch.offers import Counted, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.tickets import Ticket, claim, commit, fail_order, sweep, wait_for_bell
 from nonesuch_gateway.server import listen, make_server, url_of

@@ -18,9 +18,10 @@ from nonesuch import errors
 from nonesuch.classifiers.file import CLASSIFIER, write_classifier
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.classifiers.snapshot import dump
-from nonesuch.client.calls.exporting import SUFFIXES
-from nonesuch.link.link import Link
+from nonesuch.client.calls.exporting import WRITTEN
+from nonesuch.link.connection import Link
 from nonesuch.local.service import free_port
+from nonesuch.schema import ending_of
 from nonesuch.snapshots import SnapshotHeader, kept_versions
 from nonesuch_gateway.access.tokens import editing, make_token
 from nonesuch_gateway.formats import FORMATS
@@ -123,10 +124,10 @@ def test_errors_of_recipes_workers_and_addresses(call):
 
 def test_every_format_has_an_ending_and_is_written_as_the_gateway_sends_it(client, workers, gateway, tmp_path):
     workers()
-    assert {form.suffix: name for name, form in FORMATS.items()} == SUFFIXES
+    assert set(FORMATS) == WRITTEN
     told = []
-    for ending, form in SUFFIXES.items():
-        path = tmp_path / f"images{ending}"
+    for form in WRITTEN:
+        path = tmp_path / f"images{ending_of(form)}"
         done = client.export(path, 20, seed=3, on_bytes=lambda *now: told.append(now))
         same = httpx.post(f"{gateway}/v1/batches?format={form}", json={"count": 20, "seed": 3})
         assert path.read_bytes() == same.content and done.bytes == len(same.content)

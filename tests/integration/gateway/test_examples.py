@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.helpers import blobs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

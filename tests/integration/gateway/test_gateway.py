@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from nonesuch import snapshots
-from nonesuch.catalog import Counted
-from nonesuch.link.link import Call, Op
+from nonesuch.effects import Op
+from nonesuch.link.commands import Call
+from nonesuch.offers import Counted
 from nonesuch.orders import SnapshotRef
 from nonesuch.schema import class_names_of
 from nonesuch.snapshots import SnapshotHeader

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from nonesuch.realdata.labelled import read_labelled
+from nonesuch.schema import ending_of
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch_gateway.formats import FORMATS
 
@@ -258,7 +259,7 @@ def test_the_commands_of_the_documentation_fetch_every_format(gateway, redis_url
     commands = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
     commands = commands.replace("http://127.0.0.1:8000", gateway)
     subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True, timeout=60)
-    assert {path.suffix for path in tmp_path.iterdir()} == {form.suffix for form in FORMATS.values()}
+    assert {path.suffix for path in tmp_path.iterdir()} == {ending_of(name) for name in FORMATS}
     assert all(path.stat().st_size for path in tmp_path.iterdir())
 
 

@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from nonesuch.catalog import Counted
 from nonesuch.labels import Balanced
+from nonesuch.offers import Counted
 from nonesuch.orders import Order, cancel, place
 from nonesuch.rings import RingSpec, open_ring
 from nonesuch.snapshots import SnapshotHeader, drop_channel, publish

@@ -17,7 +17,7 @@ import torch
 from nonesuch.classifiers.file import write_classifier
 from nonesuch.classifiers.registry import ClassifierSpec, build
 from nonesuch.classifiers.snapshot import load_snapshot
-from nonesuch.link.link import Call
+from nonesuch.link.commands import Call
 from nonesuch.snapshots import CHUNK_BYTES, SnapshotHeader, fetch, kept_versions
 
 HEADER = {

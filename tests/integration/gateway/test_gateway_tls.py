@@ -5,11 +5,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.helpers.certificates import make_certificate
 
 from nonesuch.errors import InvalidValue
 from nonesuch_gateway.server import listen, make_server, url_of
 from nonesuch_gateway.settings import GatewaySettings
+from tests.helpers.certificates import make_certificate
 
 
 def test_it_answers_by_tls_and_not_without(make_gateway, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.blobs import blobs, keys, working
 from torch import nn
 from torch.utils.data import DataLoader, get_worker_info
 
@@ -28,9 +27,11 @@ from nonesuch.errors import (
     TakeTimeout,
     Unreachable,
 )
-from nonesuch.link.link import Call, Link
+from nonesuch.link.commands import Call
+from nonesuch.link.connection import Link
 from nonesuch.smoothed import over_http
 from nonesuch.tickets import Ticket
+from tests.helpers.blobs import blobs, keys, working
 
 SIZE = 200
 Make = Callable[..., SmoothedDataset]
@@ -308,7 +309,7 @@ def test_what_cannot_be_mined_is_short(make: Make, worker: object) -> None:
         ({"std": 0}, InvalidValue, "must be positive"),
         ({"classes": ["Sneeker"]}, InvalidOrder, "did you mean Sneaker"),
         ({"generator": "blob"}, GeneratorNotFound, "hosted now: blobs"),
-        ({"generator": None}, GeneratorNotFound, "name one of blobs, twin"),
+        ({"generator": None}, InvalidOrder, "name one of blobs, twin"),
         ({"strategy": "hms"}, InvalidOrder, "the workers know"),
         ({"params": {"step": 3}}, InvalidOrder, "step"),
         ({"random_params": {"sigma": "wide"}}, InvalidOrder, "sigma"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.helpers.manifests import EVERYTHING, FOLDER, OVERLAYS, Manifests, Object, kustomization, load
 
 from nonesuch_trainer.settings.config import load as load_config
+from tests.helpers.manifests import EVERYTHING, FOLDER, OVERLAYS, Manifests, Object, kustomization, load
 
 IMAGES = {"nonesuch-gateway", "nonesuch-worker", "nonesuch-trainer"}
 """What docs/kubernetes.md has built; redis comes from its maker."""

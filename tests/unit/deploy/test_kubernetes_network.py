@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+
 from tests.helpers.manifests import SERVICES, Manifests, Object, load
 
 PORTS = (53, 80, 443, 6379, 6443, 8000, 8080, 8265, 10001, 52365)

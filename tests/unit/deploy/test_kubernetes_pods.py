@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.helpers.manifests import EVERYTHING, SERVICES, Manifests, Object, load
 
 from nonesuch.config import RedisSettings
 from nonesuch.link.users import USERS
@@ -12,6 +11,7 @@ from nonesuch_gateway.http.shutdown import CUT_S
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_worker.fleet.elastic import Times
 from nonesuch_worker.fleet.fleet import Node, seats
+from tests.helpers.manifests import EVERYTHING, SERVICES, Manifests, Object, load
 
 ROOT = Path(__file__).parents[3]
 DOCS = (ROOT / "docs/kubernetes.md").read_text()

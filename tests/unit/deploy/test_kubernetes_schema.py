@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
+
 from tests.helpers.manifests import EVERYTHING, FOLDER, Object, load
 
 OLDEST, NEWEST = "1.29", "1.37"

@@ -18,9 +18,10 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from nonesuch.catalog import Counted, GeneratorInfo, StrategyInfo, WorkerInfo, announce
+from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
+from nonesuch.offers import Counted, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch_gateway.app import create_app
 from nonesuch_gateway.settings import GatewaySettings
 from nonesuch_gateway.telemetry.metrics import Metrics

@@ -1,7 +1,7 @@
 """The ledger says what real information stands behind something, however long the chain."""
 
-from nonesuch.catalog import GeneratorInfo
-from nonesuch.ledger import NO_USES, UNKNOWN, Ledger, Use, of_generators
+from nonesuch.ledger import NO_USES, UNKNOWN, Ledger, Use
+from nonesuch.offers import GeneratorInfo, ledger_of_generators
 
 GENERATOR = GeneratorInfo(
     id="g", family="fake", sha256="0" * 64, image_shape=(4, 4, 1), class_names=("a", "b"), z_dim=2
@@ -16,7 +16,7 @@ def test_nothing_is_nothing() -> None:
 
 
 def test_the_most_that_any_use_had_counts_and_what_the_classifier_saw_itself_is_told_apart() -> None:
-    ledger = of_generators([GENERATOR]).plus(ADAPTED)
+    ledger = ledger_of_generators([GENERATOR]).plus(ADAPTED)
     assert ledger.information == "labelled"
     assert ledger.direct == "unlabelled"
     judged = ledger.model_copy(update={"judged_on": "7 images of x/test"})
@@ -31,7 +31,7 @@ def test_a_use_is_entered_once() -> None:
 
 
 def test_what_a_teacher_learned_from_is_no_longer_direct_for_who_uses_it() -> None:
-    teacher = of_generators([GENERATOR]).plus(SHOWN)
+    teacher = ledger_of_generators([GENERATOR]).plus(SHOWN)
     through = teacher.through("teacher")
     assert [use.by for use in through] == ["teacher through generator g", "teacher"]
     pupil = Ledger().plus(*through)
@@ -39,7 +39,7 @@ def test_what_a_teacher_learned_from_is_no_longer_direct_for_who_uses_it() -> No
 
 
 def test_it_survives_json_and_its_summary_says_what_follows_from_it() -> None:
-    ledger = of_generators([GENERATOR]).plus(SHOWN)
+    ledger = ledger_of_generators([GENERATOR]).plus(SHOWN)
     assert Ledger.model_validate_json(ledger.model_dump_json()) == ledger
     assert ledger.summary()["information"] == "labelled"
     assert ledger.summary()["statement"] == ledger.statement

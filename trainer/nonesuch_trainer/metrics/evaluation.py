@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.metrics.measures import Measures

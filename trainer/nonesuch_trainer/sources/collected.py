@@ -18,7 +18,7 @@ from torch import nn
 
 from nonesuch.host.files import write_atomically
 from nonesuch.host.stopping import check
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
 from nonesuch.seeds import key
 from nonesuch.smoothed.supply import OnProgress
 from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from nonesuch.errors import IntegrityError, OrderFailed
-from nonesuch.ledger import Ledger, of_generators
-from nonesuch.link.link import Link
+from nonesuch.ledger import Ledger
+from nonesuch.link.connection import Link
 from nonesuch.link.patience import Patience, Say
+from nonesuch.offers import ledger_of_generators
 from nonesuch.orders import wait_for_workers
 from nonesuch.smoothed.intake import Intake
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
@@ -132,7 +133,7 @@ class MintedSource:
 
     def _facts(self) -> Facts:
         info = self._ordering.generators[0]
-        ledger = of_generators(self._ordering.generators)
+        ledger = ledger_of_generators(self._ordering.generators)
         origins = {f"generator {g.id!r}": g.sha256 for g in self._ordering.generators}
         if self._teacher is not None:
             header, _ = self._teacher

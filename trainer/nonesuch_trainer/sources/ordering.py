@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import JsonValue
 
-from nonesuch.catalog import Catalog, GeneratorInfo
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
+from nonesuch.offers import Catalog, GeneratorInfo
 from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
 from nonesuch.rings import RingSpec
 from nonesuch.schema import batch_bytes

@@ -1,8 +1,8 @@
 """The run's teacher: somebody's classifier, taken as it is at the start and kept as the run's own snapshot."""
 
 from nonesuch.classifiers.file import read_classifier
+from nonesuch.effects import Op
 from nonesuch.link.keys import Keys
-from nonesuch.link.link import Op
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import SnapshotHeader, fetch, read_header
 from nonesuch_trainer.settings.config import Teacher

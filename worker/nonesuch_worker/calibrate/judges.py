@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import InvalidValue
+from nonesuch.offers import GeneratorInfo
 from nonesuch.snapshots import SnapshotHeader, misfit
 
 

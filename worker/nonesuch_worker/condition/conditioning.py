@@ -10,8 +10,8 @@ import torch
 
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
-from nonesuch.ledger import of_generators
 from nonesuch.model import Frozen, Name
+from nonesuch.offers import ledger_of_generators
 from nonesuch_worker.condition.folder import base_folder, dump, write_generator
 from nonesuch_worker.condition.measuring import Report, measure
 from nonesuch_worker.condition.sheet import save_sheet
@@ -128,7 +128,7 @@ class Conditioning:
         info, header = self.base.info, self.header
         # The base may have seen no label, but which latents make which class was learned from the classifier, and so
         # from whatever the classifier learned from: as a rule, labelled images.
-        ledger = of_generators([info]).plus(*header.ledger.through("classifier"))
+        ledger = ledger_of_generators([info]).plus(*header.ledger.through("classifier"))
         argument = self._source.partition(":")[2] if base_folder(self._source) is None else None
         return Card(
             name=plan.name,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import InvalidValue
+from nonesuch.offers import GeneratorInfo
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_worker.generators.conditioned.config import Resample
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from nonesuch.errors import InvalidValue
-from nonesuch.load import Load
+from nonesuch.stats import Load
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import InvalidValue
+from nonesuch.offers import GeneratorInfo
 
 
 class Generator(Protocol):

@@ -29,9 +29,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.offers import GeneratorInfo
 
 CARD = "card.json"
 MAX_SIGMA: Mapping[str, float] = {"biggan": 2.0, "compact": 2.0}

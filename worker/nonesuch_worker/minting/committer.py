@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from nonesuch.catalog import Counted
+from nonesuch.offers import Counted
 from nonesuch.orders import Order
 from nonesuch.schema import write_batch
 from nonesuch.tally import NOTHING, Tally

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from nonesuch.effects import Op
 from nonesuch.errors import ServiceError
-from nonesuch.link.link import Link, Op
+from nonesuch.link.connection import Link
 from nonesuch.tally import Tally
 from nonesuch.tickets import LEASE_S, CommitResult, Ticket, claim, commit, fail_order, give_back, renew, wait_for_bell
 

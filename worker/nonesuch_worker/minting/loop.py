@@ -21,9 +21,10 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from nonesuch.catalog import HEARTBEAT_S, WorkerInfo, announce, withdraw
+from nonesuch.catalog import HEARTBEAT_S, announce, withdraw
 from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
+from nonesuch.offers import WorkerInfo
 from nonesuch.tickets import LEASE_S, Ticket, sweep
 from nonesuch_worker.minting.committer import Committer
 from nonesuch_worker.minting.hand import Hand

@@ -13,7 +13,8 @@ from torch import nn
 
 from nonesuch.config import explain
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, InvalidValue
-from nonesuch.ledger import Ledger, of_generators
+from nonesuch.ledger import Ledger
+from nonesuch.offers import ledger_of_generators
 from nonesuch.orders import Order
 from nonesuch.schema import Rows, make_batch
 from nonesuch.snapshots import SnapshotHeader
@@ -208,7 +209,7 @@ def _soft_labels(images: NDArray[np.uint8], teacher: nn.Module, device: torch.de
 
 
 def _ledger(generators: Sequence[Generator], snapshot: Classifier | None, teacher: Classifier | None) -> Ledger:
-    ledger = of_generators(g.info for g in generators)
+    ledger = ledger_of_generators(g.info for g in generators)
     for name, used in (("snapshot", snapshot), ("teacher", teacher)):
         if used is not None:
             ledger = ledger.plus(*used.header.ledger.through(name))

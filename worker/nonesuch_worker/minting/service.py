@@ -8,11 +8,11 @@ from collections import OrderedDict
 
 import torch
 
-from nonesuch.catalog import WorkerInfo
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import SnapshotNotFound
 from nonesuch.host.allocator import block_faults
-from nonesuch.link.link import Link
+from nonesuch.link.connection import Link
+from nonesuch.offers import WorkerInfo
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import fetch, latest_version
 from nonesuch.tickets import Ticket

@@ -1,6 +1,6 @@
 """The strategies that are installed: entry points of the group `nonesuch.strategies`."""
 
-from nonesuch.catalog import StrategyInfo
+from nonesuch.offers import StrategyInfo
 from nonesuch.plugins import names, plugin
 from nonesuch_worker.strategies.base import Strategy
 

@@ -5,11 +5,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-import nonesuch
-from nonesuch.client.answers import whole
-from nonesuch.client.retries import Retries
-from nonesuch.client.wire import Ask, Op
+from nonesuch.client.exchange.answers import whole
+from nonesuch.client.exchange.retries import Retries
+from nonesuch.client.exchange.wire import Ask
+from nonesuch.effects import Op
 from nonesuch.errors import IntegrityError
+from nonesuch.host.release import VERSION
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -37,6 +38,6 @@ def parsed(model: type[M], document: bytes, path: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         raise IntegrityError(
-            f"the answer to {path} is not what Nonesuch {nonesuch.__version__} knows "
+            f"the answer to {path} is not what Nonesuch {VERSION} knows "
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}): install the version that the gateway has"
         ) from None

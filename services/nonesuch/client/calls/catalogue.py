@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from nonesuch.catalog import GeneratorInfo, StrategyInfo
 from nonesuch.client.calls.base import Base
-from nonesuch.client.wire import Op
+from nonesuch.effects import Op
+from nonesuch.offers import GeneratorInfo, StrategyInfo
 from nonesuch.stats import Stats
 
 

@@ -6,23 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nonesuch.client.answers import Body, opened
-from nonesuch.client.flow import lost
-from nonesuch.client.retries import Again, Retries
-from nonesuch.client.wire import Ask, Head, Op, Work
+from nonesuch.client.exchange.answers import Body, opened
+from nonesuch.client.exchange.flow import lost
+from nonesuch.client.exchange.retries import Again, Retries
+from nonesuch.client.exchange.wire import Ask, Head, Work
+from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue
 from nonesuch.host.files import replacing
 
-SUFFIXES = {
-    ".arrows": "arrow",
-    ".parquet": "parquet",
-    ".npz": "npz",
-    ".tar": "webdataset",
-    ".zip": "zip",
-    ".png": "png",
-    ".json": "json",
-}
-"""The format that a file's ending names."""
+WRITTEN = frozenset({"arrow", "parquet", "npz", "webdataset", "zip", "png", "json"})
+"""The formats that a gateway writes, by the names that `nonesuch.schema.ENDINGS` has for them."""
 
 OnBytes = Callable[[int, int | None], None]
 """Told how many bytes are written, and how many there will be, where that is known."""
@@ -42,17 +35,6 @@ class Exported:
     """Of the request."""
     order: str
     """Names the recipe; it is the `order` of every row."""
-
-
-def format_of(path: Path, named: str | None) -> str:
-    """The format that is named, or that the file's ending means. Raises `InvalidValue` for another ending."""
-    if named is not None:
-        return named
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidValue(
-            f"{path} ends in none of {', '.join(SUFFIXES)}: name a format, or end it in one of these", field="path"
-        )
-    return SUFFIXES[path.suffix.lower()]
 
 
 def written(ask: Ask, path: Path, retries: Retries, on_bytes: OnBytes, *, once: bool = False) -> Op[Exported]:

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Unpack
 from urllib.parse import quote
 
-from nonesuch.client.answers import whole
-from nonesuch.client.asking import ARROW, Asked, mint_ask
 from nonesuch.client.calls.base import Base, parsed
-from nonesuch.client.calls.exporting import Exported, OnBytes, format_of, untold, written
-from nonesuch.client.flow import Flow
-from nonesuch.client.wire import Ask, Op
+from nonesuch.client.calls.exporting import WRITTEN, Exported, OnBytes, untold, written
+from nonesuch.client.exchange.answers import whole
+from nonesuch.client.exchange.asking import ARROW, Asked, mint_ask
+from nonesuch.client.exchange.flow import Flow
+from nonesuch.client.exchange.wire import Ask
+from nonesuch.effects import Op
 from nonesuch.order_status import OrderStatus
+from nonesuch.schema import format_of
 
 PLACE = "/v1/orders"
 JSON = "application/json"
@@ -56,7 +58,7 @@ class LargeOrders(Base):
         Raises what `export` and `order_results` raise.
         """
         path = Path(path)
-        ask = _results(order_id, "*/*", {"format": format_of(path, format)})
+        ask = _results(order_id, "*/*", {"format": format or format_of(path, WRITTEN)})
         return (yield from written(ask, path, self.attempts(), on_bytes or untold, once=True))
 
     def cancel_order(self, order_id: str) -> Op[OrderStatus]:

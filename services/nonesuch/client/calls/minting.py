@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Unpack
 from urllib.parse import quote
 
-from nonesuch.client.asking import ARROW, DEADLINE_S, Asked, mint_ask
-from nonesuch.client.batch import Batch
 from nonesuch.client.calls.base import Base
-from nonesuch.client.calls.exporting import Exported, OnBytes, format_of, untold, written
-from nonesuch.client.flow import Flow
-from nonesuch.client.wire import Ask, Op
+from nonesuch.client.calls.exporting import WRITTEN, Exported, OnBytes, untold, written
+from nonesuch.client.exchange.asking import ARROW, DEADLINE_S, Asked, mint_ask
+from nonesuch.client.exchange.flow import Flow
+from nonesuch.client.exchange.wire import Ask
+from nonesuch.client.images.batch import Batch
+from nonesuch.effects import Op
+from nonesuch.schema import format_of
 
 
 class Minting(Base):
@@ -92,5 +94,5 @@ class Minting(Base):
             And what `mint` raises.
         """
         path = Path(path)
-        ask = mint_ask(count, asked, accept="*/*", format=format_of(path, format))
+        ask = mint_ask(count, asked, accept="*/*", format=format or format_of(path, WRITTEN))
         return (yield from written(ask, path, self.attempts(), on_bytes or untold))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nonesuch.client.extras import needed
+from nonesuch.client.images.extras import needed
 from nonesuch.config import validated
 from nonesuch.errors import InvalidSnapshot, InvalidValue, NotFound
 from nonesuch.ledger import UNKNOWN, Ledger

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
-from nonesuch.catalog import GeneratorInfo
-from nonesuch.client.answers import whole
 from nonesuch.client.calls import publishing
 from nonesuch.client.calls.base import parsed
 from nonesuch.client.calls.catalogue import Catalogue
-from nonesuch.client.wire import Ask, Op, Work
+from nonesuch.client.exchange.answers import whole
+from nonesuch.client.exchange.wire import Ask, Work
+from nonesuch.effects import Op
 from nonesuch.errors import Conflict, GeneratorNotFound, IntegrityError, InvalidValue, SnapshotNotFound
 from nonesuch.ledger import UNKNOWN, Ledger
+from nonesuch.offers import GeneratorInfo
 from nonesuch.snapshots import SnapshotHeader
 
 if TYPE_CHECKING:

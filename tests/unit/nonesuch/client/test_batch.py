@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import nonesuch
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import InvalidValue
+from nonesuch.offers import GeneratorInfo
 from nonesuch.schema import Rows, make_batch
 
 N, H, W = 10, 4, 6

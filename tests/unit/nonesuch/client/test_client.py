@@ -18,7 +18,7 @@ import pytest
 
 import nonesuch
 from nonesuch import errors
-from nonesuch.catalog import GeneratorInfo
+from nonesuch.offers import GeneratorInfo
 from nonesuch.schema import Rows, make_batch
 
 INFO = GeneratorInfo(

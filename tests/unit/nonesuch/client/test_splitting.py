@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nonesuch.catalog import GeneratorInfo
-from nonesuch.client.splitting import Splitter
+from nonesuch.client.exchange.splitting import Splitter
 from nonesuch.errors import IntegrityError
+from nonesuch.offers import GeneratorInfo
 from nonesuch.schema import Rows, make_batch
 
 INFO = GeneratorInfo(

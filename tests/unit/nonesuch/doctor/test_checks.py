@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from nonesuch.catalog import WorkerInfo
 from nonesuch.doctor import checks as doctor
 from nonesuch.doctor.checks import Context, Finding, diagnose
 from nonesuch.errors import ServiceError
 from nonesuch.host.cores import Cores
 from nonesuch.host.process import RAY_SETTINGS, THREADS
+from nonesuch.offers import WorkerInfo
 from nonesuch_worker.fleet import checks
 
 CONTEXT = Context()

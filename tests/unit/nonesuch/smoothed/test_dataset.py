@@ -6,9 +6,9 @@ import sys
 import pytest
 from torch import nn
 
-from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.config import validated
-from nonesuch.errors import GeneratorNotFound, InvalidValue, NoWorkers
+from nonesuch.errors import InvalidValue
+from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.smoothed.published import bare
 from nonesuch.smoothed.settings import Orders, Smoothing
@@ -67,17 +67,6 @@ def test_only_the_mined_ones_are_aimed() -> None:
 def test_a_part_of_no_images_is_not_ordered(mined: float, strategies: list[str]) -> None:
     orders = Orders(smoothing(mined=mined), INFO).of(1, "x", "ring", AIM)
     assert [(o.strategy, o.count) for o in orders] == [(strategies[0], 10)]
-
-
-def test_which_generator_is_meant() -> None:
-    default = INFO.model_copy(update={"id": "fashion-mnist"})
-    assert smoothing().choose(catalog(TWIN)) is TWIN
-    assert smoothing().choose(catalog(INFO, default)) is default
-    assert smoothing(generator="h").choose(catalog(INFO, TWIN)) is TWIN
-    with pytest.raises(GeneratorNotFound, match="name one of g, h"):
-        smoothing().choose(catalog(INFO, TWIN))
-    with pytest.raises(NoWorkers):
-        smoothing().choose(catalog())
 
 
 def test_less_than_an_image_is_refused() -> None:

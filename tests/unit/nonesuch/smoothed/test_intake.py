@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.labels import Balanced
+from nonesuch.offers import GeneratorInfo
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.rings import Delivery, OrderEnd
 from nonesuch.schema import Rows, make_batch, read_batch, write_batch

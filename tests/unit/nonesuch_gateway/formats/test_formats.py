@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import Busy, InvalidOrder, OrderFailed
+from nonesuch.offers import GeneratorInfo
 from nonesuch.schema import Rows, images_of, make_batch
 from nonesuch_gateway.formats import FORMATS, Format, Outline, encoded, parquet, spool
 from nonesuch_gateway.formats.zips import ZipWriter

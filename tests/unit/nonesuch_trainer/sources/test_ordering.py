@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nonesuch.catalog import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced, Quota
+from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch_trainer.settings.config import Recipe, TrainConfig
 from nonesuch_trainer.sources.ordering import Ordering, divide, service_name

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import typer
-from tests.helpers.perfect import Posterior
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -26,6 +25,7 @@ from nonesuch_worker.generators.base import from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.latents import latents
 from nonesuch_worker.strategies.hsm import HsmParams
 from nonesuch_worker.strategies.mining import MiningParams
+from tests.helpers.perfect import Posterior
 
 # --- the curves
 

@@ -11,8 +11,6 @@ import torch
 import typer
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.helpers import quadrants
-from tests.helpers.quadrants import CLASSES, Corners
 from typer.testing import CliRunner
 
 from nonesuch import plugins
@@ -33,6 +31,8 @@ from nonesuch_worker.generators.conditioned.loading import BASE, WEIGHTS, Condit
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.minting.minter import Classifier, Minter
 from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
+from tests.helpers import quadrants
+from tests.helpers.quadrants import CLASSES, Corners
 
 NAMES = ("ant", "bee", "cat", "dog")
 QUICK = "iterations = 120\nhidden = 32\nlr = 0.005\nbatch = 32\nregulariser = 'none'\n"

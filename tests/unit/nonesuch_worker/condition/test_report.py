@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tests.helpers.quadrants import CLASSES, Corners, Quadrants
 from torch import Tensor, nn
 
 from nonesuch_worker.condition.measuring import FEWEST, Spread, measure
@@ -16,6 +15,7 @@ from nonesuch_worker.generators.conditioned.config import ConditionConfig
 from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
 from nonesuch_worker.generators.conditioned.network import InputNetwork
 from nonesuch_worker.latents import latents
+from tests.helpers.quadrants import CLASSES, Corners, Quadrants
 
 NAMES = ("ant", "bee", "cat", "dog")
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers.quadrants import CLASSES, Corners, Quadrants
 from torch import Tensor, nn
 
 from nonesuch.errors import InvalidValue
@@ -14,6 +13,7 @@ from nonesuch_worker.condition.training import train
 from nonesuch_worker.condition.viewer import Viewer
 from nonesuch_worker.generators.conditioned.config import ConditionConfig
 from nonesuch_worker.generators.conditioned.network import InputNetwork
+from tests.helpers.quadrants import CLASSES, Corners, Quadrants
 
 FAST: dict[str, Any] = {"iterations": 120, "hidden": 32, "lr": 0.005, "batch": 32}
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from pytorch_pretrained_biggan.model import SelfAttn
-from tests.helpers.seeded import images, some
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,6 +12,7 @@ from nonesuch_worker.engine import attention
 from nonesuch_worker.engine.attention import Attention, attend_by_convolutions, attend_by_sdpa
 from nonesuch_worker.engine.folding import folded_weight
 from nonesuch_worker.networks.attention import SelfAttention
+from tests.helpers.seeded import images, some
 
 WAYS = [attend_by_sdpa, attend_by_convolutions]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -3,8 +3,6 @@
 import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
-from tests.helpers.seeded import z_gradient
-from tests.helpers.tiny_biggan import TINY, WIDE, mint, rows, upstream_images
 from torch import nn
 
 from nonesuch_worker.engine.biggan import Block, MintingBigGAN
@@ -13,6 +11,8 @@ from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.engine.upsampling import NineProducts
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.generators.biggan.loading import seeded_biggan
+from tests.helpers.seeded import z_gradient
+from tests.helpers.tiny_biggan import TINY, WIDE, mint, rows, upstream_images
 
 CPU = torch.device("cpu")
 GRID = tuple(k / 50 for k in range(1, 51))

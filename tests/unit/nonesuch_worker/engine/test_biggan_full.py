@@ -3,12 +3,12 @@
 import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
-from tests.helpers.tiny_biggan import mint, rows, upstream_images
 
 from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.generators.biggan.loading import seeded_biggan
+from tests.helpers.tiny_biggan import mint, rows, upstream_images
 
 CPU = torch.device("cpu")
 DEEP_128 = BigGANConfig()

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers.seeded import z_gradient
 from torch import Tensor, nn
 
 from nonesuch_worker.engine.compact import MintingCompact
@@ -14,6 +13,7 @@ from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.generators.load import folder_of, packaged
 from nonesuch_worker.networks.attention import SelfAttention
 from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
+from tests.helpers.seeded import z_gradient
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {"image_size": 12, "classes": 4, "z_dim": 9, "embedding_dim": 5, "widths": (16, 12, 8)}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.helpers.tiny_biggan import TINY, rows
 from torch import Tensor
 
 from nonesuch.errors import InvalidValue
@@ -23,6 +22,7 @@ from nonesuch_worker.engine.compiling import (
 )
 from nonesuch_worker.generators.biggan.loading import seeded_biggan
 from nonesuch_worker.generators.biggan.options import BigGANOptions
+from tests.helpers.tiny_biggan import TINY, rows
 
 
 def test_rows_are_cut_into_powers_of_two_the_largest_first() -> None:

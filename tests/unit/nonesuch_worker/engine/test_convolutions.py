@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.helpers.seeded import images, some
 from torch import Tensor
 from torch.nn import functional as F
 
 from nonesuch_worker.engine.convolutions import Convolution, Pointwise, TransposedConvolution, pointwise
 from nonesuch_worker.engine.pixels import FourPixels, to_pixels
+from tests.helpers.seeded import images, some
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FLOAT = torch.float32

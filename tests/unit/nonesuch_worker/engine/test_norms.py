@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 import torch
 from pytorch_pretrained_biggan.model import BigGANBatchNorm
-from tests.helpers.seeded import images, some
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,6 +13,7 @@ from nonesuch_worker.engine.norms import Affine, Norm, Norms, conditional_norm, 
 from nonesuch_worker.engine.statistics import interpolated, only_row, upstream_compatible
 from nonesuch_worker.networks.compact import ConditionalBatchNorm
 from nonesuch_worker.networks.spectral import spectral_norm
+from tests.helpers.seeded import images, some
 
 EPS = 1e-3
 LAYERS: list[Callable[[], nn.Module]] = [

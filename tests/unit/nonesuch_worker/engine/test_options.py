@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.helpers.tiny_biggan import TINY, rows
 
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.engine.statistics import interpolated, upstream_compatible
@@ -12,6 +11,7 @@ from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
 from nonesuch_worker.generators.biggan.options import BigGANOptions
 from nonesuch_worker.generators.load import load_generator
+from tests.helpers.tiny_biggan import TINY, rows
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tests.helpers.seeded import images, some
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonesuch_worker.engine.convolutions import Convolution, Linear, Pointwise
 from nonesuch_worker.engine.packing import PackedWeight, runs_packed
+from tests.helpers.seeded import images, some
 
 FLOAT = torch.float32
 HALF = pytest.param(

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.helpers.seeded import images, some
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from nonesuch_worker.engine.upsampling import (
     phases,
     upsampled_conv,
 )
+from tests.helpers.seeded import images, some
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FLOAT = torch.float32

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.helpers.seeded import images, some
 from torch.nn import functional as F
 
 from nonesuch_worker.engine.convolutions import Convolution
 from nonesuch_worker.engine.winograd import CHANNELS, SIDES, RowPairs, conv3x3
+from tests.helpers.seeded import images, some
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 FLOAT = torch.float32

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch.load import Load
+from nonesuch.stats import Load
 from nonesuch_worker.fleet.elastic import CALM_S, DENIED_S, KEPT_S, SETTLE_S, Elastic, Plan, Times
 
 TIMES = Times(busy_s=15, idle_s=300, rest_s=180)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from nonesuch.cli.main import make_app
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue
-from nonesuch.load import Load
+from nonesuch.stats import Load
 from nonesuch_worker.fleet.elastic import Elastic, Times
 from nonesuch_worker.fleet.fleet import Node
 from nonesuch_worker.fleet.nodes import SILENT_S, Answer, Bundle, ElasticNodes, RedisLoad

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-from tests.helpers.fakes import order, payload
 
 from nonesuch.schema import read_batch, write_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import CommitResult, Ticket
 from nonesuch_worker.minting.committer import Committer
 from nonesuch_worker.minting.minter import MintedTicket
+from tests.helpers.fakes import order, payload
 
 TICKET = Ticket(order("o"), 1)
 TALLY = Tally(tried=Counter({1: 3}))

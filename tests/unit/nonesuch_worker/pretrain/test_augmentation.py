@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.helpers.tiny_gan import changed, noise
 from torch import Tensor
 
 from nonesuch_worker.pretrain.augmentation import diffaugment, perturb
@@ -14,6 +13,7 @@ from nonesuch_worker.pretrain.loop import train
 from nonesuch_worker.pretrain.losses import inconsistency
 from nonesuch_worker.pretrain.players import Players
 from nonesuch_worker.pretrain.steps import Steps
+from tests.helpers.tiny_gan import changed, noise
 
 HALF = 0.5  # the middle of U[0, 1): the change that changes nothing
 

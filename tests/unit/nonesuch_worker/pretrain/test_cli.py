@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import typer
-from tests.helpers.tiny_gan import TINY
 from typer.testing import CliRunner
 
 from nonesuch import plugins
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.pretrain import cli, loop
+from tests.helpers.tiny_gan import TINY
 
 Invoke = Callable[..., str]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers.tiny_gan import SMALL, changed, noise
 
 from nonesuch_worker.generators.compact.folder import load_compact
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.loop import train
+from tests.helpers.tiny_gan import SMALL, changed, noise
 
 pytestmark = [  # torch's own: of its imports, and one that it means to hide
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),

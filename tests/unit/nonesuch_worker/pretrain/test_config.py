@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.helpers.tiny_gan import SMALL, TINY
 
 import nonesuch_worker
 from nonesuch.errors import InvalidValue
 from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator
+from tests.helpers.tiny_gan import SMALL, TINY
 
 CONFIGS = sorted((Path(nonesuch_worker.__file__).parents[1] / "configs").glob("pretrain-*.toml"))
 

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.helpers import two_ranks
-from tests.helpers.tiny_gan import TINY
 from torch import nn
 
 from nonesuch.errors import InvalidValue
@@ -20,6 +18,8 @@ from nonesuch_worker.generators.compact.folder import WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
 from nonesuch_worker.pretrain.distributed import World, joined
 from nonesuch_worker.pretrain.players import Players
+from tests.helpers import two_ranks
+from tests.helpers.tiny_gan import TINY
 
 
 @pytest.fixture(scope="module")

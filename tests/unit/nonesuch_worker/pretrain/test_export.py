@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.helpers.tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
@@ -18,6 +17,7 @@ from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
 from nonesuch_worker.pretrain.loop import train
 from nonesuch_worker.pretrain.metrics import spread, spread_ratio
+from tests.helpers.tiny_gan import SMALL, TINY, changed, noise
 
 
 @pytest.fixture

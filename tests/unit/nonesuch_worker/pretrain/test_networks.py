@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tests.helpers.tiny_gan import SMALL
 from torch import Tensor, nn
 
 from nonesuch_worker.networks.attention import SelfAttention
@@ -13,6 +12,7 @@ from nonesuch_worker.networks.spectral import spectral_norm
 from nonesuch_worker.pretrain.discriminator import Discriminator, DiscriminatorConfig
 from nonesuch_worker.pretrain.ema import Ema, recompute_statistics
 from nonesuch_worker.pretrain.randomness import EpochOrder
+from tests.helpers.tiny_gan import SMALL
 
 
 @pytest.fixture(autouse=True)

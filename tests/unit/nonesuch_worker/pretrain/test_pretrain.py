@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tests.helpers.tiny_gan import SMALL, TINY, changed, noise
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
@@ -18,6 +17,7 @@ from nonesuch_worker.generators.compact.folder import CARD, WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.loop import train
+from tests.helpers.tiny_gan import SMALL, TINY, changed, noise
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.helpers.perfect import Posterior, analytic
 from torch import nn
 
-from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
+from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef, check_order
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
@@ -24,6 +23,7 @@ from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
 from nonesuch_worker.strategies.base import MintContext, Minted
 from nonesuch_worker.strategies.filtered import Filtered, FilteredParams
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers.perfect import Posterior, analytic
 
 
 def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **params: Any) -> Minted:

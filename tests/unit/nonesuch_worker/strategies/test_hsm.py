@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.helpers.perfect import Posterior, analytic
 from torch import Tensor, nn
 
-from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
+from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef, check_order
 from nonesuch_worker.generators.analytic.loading import AnalyticGenerator
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
@@ -25,6 +24,7 @@ from nonesuch_worker.strategies.base import MintContext
 from nonesuch_worker.strategies.hsm import HardSampleMining, HsmParams
 from nonesuch_worker.strategies.mining import Mined, MiningParams, mine
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers.perfect import Posterior, analytic
 
 CPU = torch.device("cpu")
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.helpers.perfect import Posterior, analytic
 from torch import Tensor, nn
 
-from nonesuch.catalog import Catalog, WorkerInfo
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
+from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef, check_order
 from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
@@ -22,6 +21,7 @@ from nonesuch_worker.strategies.base import MintContext, Minted
 from nonesuch_worker.strategies.registry import describe
 from nonesuch_worker.strategies.scores import entropy, margin
 from nonesuch_worker.strategies.select import Select, SelectParams
+from tests.helpers.perfect import Posterior, analytic
 
 
 class Linear(nn.Module):

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import validated
 from nonesuch.model import Frozen, Name
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.latents import ANALYTIC, latents
 

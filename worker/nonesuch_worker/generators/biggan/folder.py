@@ -24,9 +24,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
+from nonesuch.offers import GeneratorInfo
 from nonesuch.weights.tensors import faults
 from nonesuch_worker.generators.card import CARD, check_sha256, info_of, read_card
 

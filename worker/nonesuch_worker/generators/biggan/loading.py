@@ -16,7 +16,7 @@ import torch
 from pytorch_pretrained_biggan import BigGAN
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.engine.biggan import MintingBigGAN
 from nonesuch_worker.engine.compiling import compiled
 from nonesuch_worker.engine.statistics import check_truncation

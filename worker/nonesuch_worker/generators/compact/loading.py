@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.engine.compact import MintingCompact
 from nonesuch_worker.generators.base import Generator, check_arguments
 from nonesuch_worker.generators.card import info_of

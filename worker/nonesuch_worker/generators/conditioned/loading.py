@@ -20,9 +20,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import explain
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.card import CARD, more_of
 from nonesuch_worker.generators.conditioned.card import Card

@@ -17,11 +17,11 @@ from typing import Any
 from pydantic import Field
 from safetensors.torch import save
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import write_atomically, write_json
 from nonesuch.model import Frozen, Name
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.generators.biggan.folder import (
     CLASS_NAMES,
     CONFIG,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nonesuch.catalog import GeneratorInfo
 from nonesuch.errors import IntegrityError, NonesuchError
+from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.card import CARD
 from nonesuch_worker.generators.load import load_generator

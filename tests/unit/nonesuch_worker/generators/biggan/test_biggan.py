@@ -8,12 +8,12 @@ import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN
 from safetensors.torch import save_file
-from tests.helpers.tiny_biggan import TINY, upstream_images
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch_worker.generators.biggan.folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS
 from nonesuch_worker.generators.biggan.loading import BigGANGenerator, load, save_biggan, seeded_biggan
 from nonesuch_worker.generators.load import load_generator
+from tests.helpers.tiny_biggan import TINY, upstream_images
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 1, 4, 4])

@@ -12,7 +12,6 @@ import pytest
 import torch
 from pytorch_pretrained_biggan import BigGAN
 from safetensors.torch import load_file, save
-from tests.helpers.tiny_biggan import SMALLEST, changed, upstream_images
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.host.files import locked
@@ -30,6 +29,7 @@ from nonesuch_worker.generators.places import library
 from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.export import export_generator
+from tests.helpers.tiny_biggan import SMALLEST, changed, upstream_images
 
 COMPACT = CompactConfig(image_size=8, channels=1, classes=2, z_dim=8, embedding_dim=4, widths=(8, 4))
 SOURCE = Said(source="made for this test")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.helpers.tiny_biggan import SMALLEST, changed
 from typer.testing import CliRunner, Result
 
 from nonesuch.cli.main import make_app
@@ -24,6 +23,7 @@ from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
 from nonesuch_worker.generators.library.verifying import check_images
 from nonesuch_worker.generators.load import load_generator, packaged
 from nonesuch_worker.minting.minter import Minter
+from tests.helpers.tiny_biggan import SMALLEST, changed
 
 CONFIG = changed(SMALLEST, num_classes=3)
 

@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from nonesuch.client.answers import KEY
-from nonesuch.client.wire import Ask
+from nonesuch.client.exchange.answers import KEY
+from nonesuch.client.exchange.wire import Ask
 from nonesuch.errors import InvalidValue
 
 if TYPE_CHECKING:

@@ -1,13 +1,13 @@
 """Asking, and reading what comes: the parts that every call is made of."""
 
 import base64
-from collections.abc import Generator
 from dataclasses import replace
 from hashlib import sha256
 
-from nonesuch.client.problems import error_of, retry_after_s
-from nonesuch.client.retries import Again, Retries
-from nonesuch.client.wire import Ask, Head, Op, Read
+from nonesuch.client.exchange.problems import error_of, retry_after_s
+from nonesuch.client.exchange.retries import Again, Retries
+from nonesuch.client.exchange.wire import Ask, Head, Read
+from nonesuch.effects import Op
 from nonesuch.errors import IntegrityError, InvalidValue, OrderFailed, TakeTimeout, Unreachable
 
 KEY = "Idempotency-Key"
@@ -74,7 +74,7 @@ def whole(ask: Ask, retries: Retries) -> Op[tuple[Head, bytes]]:
     return (yield from retries.run(attempt))
 
 
-def _beginning() -> Generator[Read, bytes, bytes]:
+def _beginning() -> Op[bytes]:
     parts = bytearray()
     while len(parts) < MAX_PROBLEM_BYTES and (data := (yield Read())):
         parts += data

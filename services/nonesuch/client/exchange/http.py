@@ -4,15 +4,15 @@ from typing import Any
 
 import httpx
 
-import nonesuch
-from nonesuch.client.settings import ClientSettings
-from nonesuch.client.wire import Ask
+from nonesuch.client.exchange.settings import ClientSettings
+from nonesuch.client.exchange.wire import Ask
 from nonesuch.errors import Unreachable
+from nonesuch.host.release import VERSION
 
 
 def options(settings: ClientSettings) -> dict[str, Any]:
     """Of an httpx client."""
-    headers = {"User-Agent": f"nonesuch/{nonesuch.__version__}"}
+    headers = {"User-Agent": f"nonesuch/{VERSION}"}
     if settings.token is not None:
         headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
     return {"headers": headers, "timeout": settings.timeout_s}

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from nonesuch import errors
-from nonesuch.client.wire import Head
+from nonesuch.client.exchange.wire import Head
 from nonesuch.errors import (
     PROBLEM,
     Busy,

@@ -4,7 +4,8 @@ import logging
 import random
 from collections.abc import Callable
 
-from nonesuch.client.wire import Op, Pause, T
+from nonesuch.client.exchange.wire import Pause
+from nonesuch.effects import Op, T
 from nonesuch.errors import NonesuchError
 
 FIRST_S = 0.5

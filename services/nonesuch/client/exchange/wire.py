@@ -1,7 +1,4 @@
-"""The wire to a gateway: calls are written once and run either way.
-
-A call is a generator that yields steps and receives what came of them, as operations do for Redis (`nonesuch.link`).
-It holds all of the logic and does no I/O, so `Client` and `AsyncClient` run the same ones.
+"""The wire to a gateway: the effects of calls, which are operations (`nonesuch.effects`) over HTTP.
 
     Ask     send a request, and wait for the head of its answer ── `Head`
     Read    the next bytes of that answer; b"" after the last   ── `bytes`
@@ -11,16 +8,16 @@ It holds all of the logic and does no I/O, so `Client` and `AsyncClient` run the
 `Ask` and `Read` raise `Unreachable` when the connection fails, inside the call.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, Signature, signature
-from typing import Any, NamedTuple, TypeVar, Unpack, get_args, get_origin
+from typing import Any, Unpack, get_args, get_origin
 
-T = TypeVar("T")
+from nonesuch.effects import Effect
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(Effect):
     """One request. An answer that is still open is dropped, whose connection is closed: the gateway sees that."""
 
     method: str
@@ -33,17 +30,20 @@ class Ask:
     """How much longer than usual the answer, or its next part, may take."""
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True)
+class Read(Effect):
     """The next bytes of the open answer."""
 
 
-class Pause(NamedTuple):
+@dataclass(frozen=True)
+class Pause(Effect):
     """Wait."""
 
     seconds: float
 
 
-class Work(NamedTuple):
+@dataclass(frozen=True)
+class Work(Effect):
     """Call this, in a thread of its own where an event loop waits."""
 
     do: Callable[[], Any]
@@ -51,18 +51,13 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """Of an answer, before its bytes."""
+    """What comes of an answer before its bytes."""
 
     status: int
     headers: Mapping[str, str]
     """Case does not matter in their names."""
     url: str
-    """That was asked, for messages."""
-
-
-Step = Ask | Read | Pause | Work
-Op = Generator[Step, Any, T]
-"""A call that ends in a T."""
+    """What was asked, for messages."""
 
 
 def signature_of(call: Callable[..., Any]) -> Signature:

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from nonesuch.client.answers import Body, opened
-from nonesuch.client.asking import ARROW
-from nonesuch.client.batch import Batch
-from nonesuch.client.retries import Again, Retries
-from nonesuch.client.splitting import Splitter
-from nonesuch.client.wire import Ask, Op
+from nonesuch.client.exchange.answers import Body, opened
+from nonesuch.client.exchange.asking import ARROW
+from nonesuch.client.exchange.retries import Again, Retries
+from nonesuch.client.exchange.splitting import Splitter
+from nonesuch.client.exchange.wire import Ask
+from nonesuch.client.images.batch import Batch
+from nonesuch.effects import Op
 from nonesuch.errors import Conflict, IntegrityError, InvalidValue, NonesuchError, Unreachable
 
 

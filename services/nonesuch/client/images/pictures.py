@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nonesuch.client.extras import needed
+from nonesuch.client.images.extras import needed
 from nonesuch.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def picture(image: NDArray[np.uint8]) -> "Image":
     return made
 
 
-def grid(images: NDArray[np.uint8], columns: int | None) -> "Image":
+def grid(images: NDArray[np.uint8], columns: int | None = None) -> "Image":
     """Of (N, H, W, C) images, side by side; what is left of the last row is black. Raises `InvalidValue`."""
     n, h, w, c = images.shape
     if n == 0:

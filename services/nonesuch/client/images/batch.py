@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nonesuch import schema
-from nonesuch.client import pictures, saving
-from nonesuch.client.extras import needed
+from nonesuch.client.images import pictures
+from nonesuch.client.images.extras import needed
+from nonesuch.client.images.saving import save
 from nonesuch.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class Batch:
     @property
     def indices(self) -> NDArray[np.int64]:
         """(N,) int64: the place of each image in what was ordered. A strategy that rejects leaves some out."""
-        found: NDArray[np.int64] = self._arrow.column("index").to_numpy(zero_copy_only=True)
-        return found
+        return schema.indices_of(self._arrow)
 
     @property
     def soft_labels(self) -> NDArray[np.float16] | None:
@@ -159,7 +159,7 @@ class Batch:
 
         Raises `InvalidValue` for another ending. `Client.export` has more formats, and does not hold the images.
         """
-        saving.save(self, Path(path))
+        save(self._arrow, Path(path))
 
     def __len__(self) -> int:
         rows: int = self._arrow.num_rows

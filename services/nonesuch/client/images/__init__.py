@@ -1,0 +1,1 @@
+"""Labelled images as the client gives them: arrays, tensors, files, pictures."""

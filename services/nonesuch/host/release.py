@@ -1,0 +1,5 @@
+"""Which release of Nonesuch this is."""
+
+from importlib.metadata import version
+
+VERSION = version("nonesuch")

@@ -1,0 +1,142 @@
+"""The links to Redis, which drive operations: `Link` on a thread, `AsyncLink` in an event loop.
+
+    batch = link.run(take(keys, "smoothing", timeout_s=30))          # blocks this thread
+    batch = await alink.run(take(keys, "smoothing", timeout_s=30))   # blocks this task
+
+Neither retries by itself: every operation is safe to repeat, and the caller knows best whether to.
+"""
+
+import asyncio
+from typing import Any, Self
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from nonesuch.config import RedisSettings
+from nonesuch.effects import Effect, Op, T, adrive, drive
+from nonesuch.link.commands import Call, command
+from nonesuch.link.keys import Keys
+from nonesuch.link.refusals import translated
+
+MAX_CONNECTIONS = 1024
+"""Of one link: a blocking call has a connection for itself."""
+READ_BYTES = 2**20
+"""What a socket is read by. Batches have megabytes."""
+
+
+class _Credentials(CredentialProvider):
+    """Reads the password at every connect, so that one that was changed needs no restart."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        password = self._settings.password() or ""
+        return (password,) if self._settings.username is None else (self._settings.username, password)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+def _options(settings: RedisSettings) -> dict[str, Any]:
+    tcp_only = {} if settings.url.startswith("unix:") else {"socket_keepalive": True}
+    password = {} if settings.password_file is None else {"credential_provider": _Credentials(settings)}
+    authority = {} if settings.ca_file is None else {"ssl_ca_certs": str(settings.ca_file)}
+    return {
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.connect_timeout_s,
+        "decode_responses": False,
+        "socket_read_size": READ_BYTES,
+        "max_connections": MAX_CONNECTIONS,
+        **tcp_only,
+        **password,
+        **authority,
+    }
+
+
+class Link:
+    """Runs operations and blocks the calling thread. Safe to share between threads."""
+
+    def __init__(self, settings: RedisSettings | None = None) -> None:
+        self.settings = settings or RedisSettings.from_env()
+        self.keys = Keys(self.settings.namespace)
+        self._redis = redis.Redis.from_url(self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings))
+
+    def run(self, op: Op[T]) -> T:
+        """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
+        `ServiceError` for a Redis that does not do what it is asked.
+        """
+        return drive(op, self._do)
+
+    def _do(self, effect: Effect) -> Any:
+        assert isinstance(effect, Call), effect
+        with translated(self.settings):
+            return self._reply(effect)
+
+    def _reply(self, call: Call) -> Any:
+        send: Any = self._redis.execute_command
+        try:
+            return send(*command(call, by_hash=True))
+        except NoScriptError:
+            return send(*command(call, by_hash=False))
+
+    def ping(self) -> None:
+        """Raises `Unreachable` unless Redis answers."""
+        self.run(_ping())
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncLink:
+    """Runs operations and blocks the calling task only."""
+
+    def __init__(self, settings: RedisSettings | None = None) -> None:
+        self.settings = settings or RedisSettings.from_env()
+        self.keys = Keys(self.settings.namespace)
+        self._redis = redis.asyncio.Redis.from_url(
+            self.settings.url, retry=redis.asyncio.retry.Retry(NoBackoff(), 0), **_options(self.settings)
+        )
+
+    async def run(self, op: Op[T]) -> T:
+        """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
+        `ServiceError` for a Redis that does not do what it is asked.
+        """
+        return await adrive(op, self._do)
+
+    async def _do(self, effect: Effect) -> Any:
+        assert isinstance(effect, Call), effect
+        with translated(self.settings):
+            return await self._reply(effect)
+
+    async def _reply(self, call: Call) -> Any:
+        send: Any = self._redis.execute_command
+        try:
+            reply = await send(*command(call, by_hash=True))
+        except NoScriptError:
+            reply = await send(*command(call, by_hash=False))
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # before 3.12, wait_for drops one that comes with its result
+            raise asyncio.CancelledError
+        return reply
+
+    async def ping(self) -> None:
+        """Raises `Unreachable` unless Redis answers."""
+        await self.run(_ping())
+
+    async def close(self) -> None:
+        await asyncio.shield(self._redis.aclose())
+
+
+def _ping() -> Op[None]:
+    yield Call("PING")

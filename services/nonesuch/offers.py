@@ -1,0 +1,134 @@
+"""What workers offer: values without Redis, by which orders are checked and batches described."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from nonesuch.errors import GeneratorNotFound, InvalidOrder, NoWorkers
+from nonesuch.ledger import Ledger, RealInformation, Use
+from nonesuch.model import Frozen, Name
+from nonesuch.tally import NOTHING, Tally
+
+DEFAULT_GENERATOR = "fashion-mnist"
+"""What is meant where several are hosted and none is named."""
+
+
+class GeneratorInfo(Frozen):
+    """One hosted generator, as far as anybody outside the worker needs to know it."""
+
+    id: Name
+    family: Name
+    """The plug-in that loads it: `analytic`, `biggan`, `compact`, or an entry point of somebody else's."""
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the weights (for `analytic`, which has none: of its parameters as JSON)."""
+    image_shape: tuple[int, int, int]
+    """(H, W, C) of the uint8 images it mints."""
+    class_names: tuple[str, ...]
+    z_dim: int = Field(ge=1)
+    differentiable: bool = True
+    max_sigma: float = 1.0
+    """The largest σ of z ~ N(0, σ²I) that makes sense for it."""
+    license: str = "unknown"
+    real_information: RealInformation = "labelled"
+    """The real information that its training used."""
+    description: str = ""
+    card: dict[str, Any] = Field(default_factory=dict)
+    """What else its card says: how the network is built and was trained, on what data, and its metrics."""
+
+
+class StrategyInfo(Frozen):
+    """One strategy: its parameters as JSON Schema, and what an order that names it must have."""
+
+    name: Name
+    schema_: dict[str, Any] = Field(alias="schema", serialization_alias="schema")
+    needs_snapshot: bool = False
+    needs_teacher: bool = False
+    """Always; a parameter whose schema says `"needs": "teacher"` needs one when it is true."""
+    needs_gradient: bool = False
+    mixes: bool = False
+    """It may be given several generators."""
+    rejects: bool = False
+    """It may leave indices out that it could not fill."""
+
+
+class Counted(Frozen):
+    """What a worker's tickets of one strategy and the same generators have tried."""
+
+    strategy: Name
+    generators: tuple[Name, ...]
+    counters: dict[str, int]
+    """As `Tally.from_counters` reads them."""
+
+
+class WorkerInfo(Frozen):
+    """A worker's heartbeat."""
+
+    id: str
+    host: str
+    pid: int
+    device: str
+    threads: int | None = None
+    """CPU threads of its tensor work; None: it does not say."""
+    block_faults: int | None = None
+    """What `host.allocator.block_faults` found in it: about 0 if it keeps large blocks; None: it does not say."""
+    started: float
+    """Unix time, seconds."""
+    tickets: int = 0
+    """Tickets committed since it started."""
+    images: int = 0
+    generators: tuple[GeneratorInfo, ...]
+    strategies: tuple[StrategyInfo, ...]
+    tallies: tuple[Counted, ...] = ()
+    """What its choosy strategies have tried since it started."""
+
+
+class Catalog(Frozen):
+    """The union of what the live workers offer."""
+
+    workers: tuple[WorkerInfo, ...] = ()
+
+    @property
+    def generators(self) -> dict[str, GeneratorInfo]:
+        return {g.id: g for w in self.workers for g in w.generators}
+
+    @property
+    def strategies(self) -> dict[str, StrategyInfo]:
+        return {s.name: s for w in self.workers for s in w.strategies}
+
+    @property
+    def tallies(self) -> dict[tuple[str, tuple[str, ...]], Tally]:
+        """What the live workers have tried since they started, by strategy and generators."""
+        sums: dict[tuple[str, tuple[str, ...]], Tally] = {}
+        for counted in (c for worker in self.workers for c in worker.tallies):
+            key = (counted.strategy, counted.generators)
+            sums[key] = sums.get(key, NOTHING) + Tally.from_counters(counted.counters)
+        return sums
+
+    def choose(self, named: str | None, default: str = DEFAULT_GENERATOR) -> GeneratorInfo:
+        """The generator that is named, the only one that is hosted, or the default.
+
+        Raises what `generator` raises, and `InvalidOrder` when several are hosted and the default is none of them.
+        """
+        hosted = sorted(self.generators)
+        if named is None and len(hosted) > 1 and default not in hosted:
+            raise InvalidOrder(
+                f"several generators are hosted and none is the default: name one of {', '.join(hosted)}",
+                field="generator",
+            )
+        return self.generator(named or (hosted[0] if len(hosted) == 1 else default))
+
+    def generator(self, generator_id: str) -> GeneratorInfo:
+        """The generator of that id. Raises `NoWorkers` when nobody is there, `GeneratorNotFound` with what is."""
+        if not self.generators:
+            raise NoWorkers("no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`")
+        try:
+            return self.generators[generator_id]
+        except KeyError:
+            offered = ", ".join(sorted(self.generators)) or "none"
+            raise GeneratorNotFound(f"no worker hosts a generator {generator_id!r}; hosted now: {offered}") from None
+
+
+def ledger_of_generators(generators: Iterable[GeneratorInfo]) -> Ledger:
+    """The real information behind whatever these generators mint."""
+    return Ledger(uses=tuple(Use(by=f"generator {g.id}", information=g.real_information) for g in generators))
