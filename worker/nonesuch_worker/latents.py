@@ -30,7 +30,7 @@ ATTEMPTS = 1 << 16
 """Streams of further latents of the same index: attempt a > 0 (a candidate, a retry) reads `ATTEMPTS + a`."""
 
 TRUNCATION_BOUND = 2.0
-"""Where `truncation` cuts the standard normal, before it scales it."""
+"""The bound at which `truncation` cuts the standard normal, before it scales it."""
 
 _ROUNDS = 10
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))

@@ -13,7 +13,7 @@ from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen
 
 OBJECT_STORE_BYTES = 80 * 2**20
-"""Of each of Ray's nodes. Its minimum is enough: images go through Redis."""
+"""The object store of each of Ray's nodes, bytes. Ray's minimum is enough: images go through Redis."""
 
 
 class WorkerSettings(Frozen):

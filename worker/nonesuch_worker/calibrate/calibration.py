@@ -37,7 +37,7 @@ class Calibration:
     def __init__(
         self, generator: str, classifier: Path, teacher: Path, params: Sequence[MiningParams], goal: Goal
     ) -> None:
-        """Loads all three.
+        """Loads the generator, the classifier and the teacher.
 
         Args:
             generator: its source.

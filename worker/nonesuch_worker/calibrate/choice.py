@@ -1,4 +1,4 @@
-"""Which point of the curves to mine with."""
+"""The choice of the point of the curves to mine with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Choice:
     """The point to mine with, or the nearest one."""
 
     point: Point | None
-    """None: every mined point is below the floor."""
+    """The point that was chosen; None where every mined point is below the floor."""
     reached: bool
     reason: str
     """A sentence for the person who asked."""

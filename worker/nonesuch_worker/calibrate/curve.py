@@ -24,7 +24,7 @@ class Point:
 
     eta: float
     steps: int
-    """0: random images."""
+    """How many steps were walked; 0: random images."""
     top_probability: float
     """The mean, over images, of the largest probability that the classifier gives."""
     agreement: float

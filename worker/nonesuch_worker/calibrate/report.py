@@ -30,7 +30,7 @@ def pasteable(point: Point, others: Mapping[str, Any]) -> str:
 
 
 def document(points: Sequence[Point], choice: Choice, facts: Mapping[str, Any]) -> str:
-    """All of it as JSON."""
+    """A calibration as JSON: its facts, the choice and the curves."""
     chosen = None if choice.point is None else asdict(choice.point)
     found = {"reached": choice.reached, "reason": choice.reason, "point": chosen}
     return json.dumps({**facts, **found, "curve": [asdict(p) for p in points]}, indent=2) + "\n"

@@ -18,7 +18,7 @@ from nonesuch_worker.condition.sheet import save_sheet
 from nonesuch_worker.condition.training import train
 from nonesuch_worker.condition.viewer import Viewer, class_names, load_viewer
 from nonesuch_worker.generators.base import Generator
-from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.card import Card, CardBase, CardClassifier
 from nonesuch_worker.generators.conditioned.config import ConditionConfig, Resample
 from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
 from nonesuch_worker.generators.conditioned.network import InputNetwork
@@ -30,11 +30,11 @@ CURVE = "curve.json"
 Advance = Callable[[int], None]
 
 
-class Plan(Frozen):
-    """A generator to make."""
+class ConditioningPlan(Frozen):
+    """A generator to make: its id, and how its input network is trained."""
 
     name: Name
-    """Its id."""
+    """The id of the generator."""
     config: ConditionConfig
 
 
@@ -52,7 +52,7 @@ class Conditioning:
     """A base generator, a classifier and perhaps a judge, ready to be put together."""
 
     def __init__(self, base: str, classifier: Path, judge: Path | None, resample: Resample) -> None:
-        """Loads all of them.
+        """Loads the base, the classifier and, if there is one, the judge.
 
         Args:
             base: the source of an unconditional generator: one that has a single class.
@@ -100,7 +100,7 @@ class Conditioning:
         return train(self.base, self._classifier, len(self.names), config, advance)
 
     def finish(
-        self, network: InputNetwork, plan: Plan, *, images: int, advance: Advance = lambda more: None
+        self, network: InputNetwork, plan: ConditioningPlan, *, images: int, advance: Advance = lambda more: None
     ) -> Conditioned:
         """Put a generator together, and measure it.
 
@@ -124,7 +124,7 @@ class Conditioning:
         (folder / REPORT).write_text(made.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         save_sheet(made.generator, folder / SHEET, seed=made.card.recipe.seed)
 
-    def _card(self, plan: Plan, sha256: str) -> Card:
+    def _card(self, plan: ConditioningPlan, sha256: str) -> Card:
         info, header = self.base.info, self.header
         # The base may have seen no label, but which latents make which class was learned from the classifier, and so
         # from whatever the classifier learned from: as a rule, labelled images.
@@ -138,27 +138,29 @@ class Conditioning:
             image_shape=info.image_shape,
             z_dim=info.z_dim,
             real_information=ledger.information,
-            base=Base(family=info.family, argument=argument, id=info.id, sha256=info.sha256),
-            classifier=Teacher(channel=header.channel, version=header.version, sha256=header.sha256),
+            base=CardBase(family=info.family, argument=argument, id=info.id, sha256=info.sha256),
+            classifier=CardClassifier(channel=header.channel, version=header.version, sha256=header.sha256),
             recipe=plan.config,
             metrics={},
             sha256=sha256,
         )
 
 
-def plans(name: str, config: ConditionConfig, weights: Sequence[float] | None) -> list[Plan]:
+def plans(name: str, config: ConditionConfig, weights: Sequence[float] | None) -> list[ConditioningPlan]:
     """One generator, or for a curve one for each of these weights, whose names end in them.
 
     Raises `InvalidValue` for a name or weights that cannot be used, and for a curve without a regulariser.
     """
     if weights is None:
-        return [validated(Plan, {"name": name, "config": config}, "the generator")]
+        return [validated(ConditioningPlan, {"name": name, "config": config}, "the generator")]
     if config.regulariser == "none":
         raise InvalidValue("a curve needs something to weigh: choose regulariser entropy or distance", field="curve")
     if not weights:
         raise InvalidValue("the curve has no points: give weights, such as 0,0.01,0.1,1", field="curve")
     points = [ConditionConfig.read(None, **{**config.model_dump(), "weight": weight}) for weight in weights]
-    return [validated(Plan, {"name": f"{name}-{p.strength:g}", "config": p}, "the generator") for p in points]
+    return [
+        validated(ConditioningPlan, {"name": f"{name}-{p.strength:g}", "config": p}, "the generator") for p in points
+    ]
 
 
 def curve_document(made: Sequence[Conditioned]) -> str:

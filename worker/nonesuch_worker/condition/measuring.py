@@ -20,7 +20,7 @@ from nonesuch_worker.latents import latents
 from nonesuch_worker.strategies.scores import look
 
 FEWEST = 20
-"""So many images of its own the base must have of a class, or there is nothing to compare its diversity with."""
+"""The fewest images of its own that the base must have of a class; with fewer there is no diversity to compare with."""
 
 
 class Diversity(Frozen):
@@ -32,7 +32,7 @@ class Diversity(Frozen):
     base_share: float
     """The fraction of the base generator's images that the classifier takes for this class."""
     base_distance: float | None
-    """`distance` of those images; None where they are fewer than `FEWEST`, or all the same."""
+    """`distance` of the base's own images of the class; None where they are fewer than `FEWEST`, or all the same."""
     diversity: float | None
     """`distance / base_distance`: at 1 they are as diverse as the base's own."""
     sigma: float
@@ -45,19 +45,19 @@ class Report(Frozen):
     """What came of a conditioning."""
 
     images: int
-    """Of each class."""
+    """How many images of each class were measured."""
     classifier: Scores
-    """Of the classifier that it was trained with, as in the paper."""
+    """The scores by the classifier that it was trained with, as in the paper."""
     judge: Scores | None
-    """Of an independent one, if there was one."""
+    """The scores by an independent classifier, if there was one."""
     classes: tuple[Diversity, ...]
     diversity: float | None
-    """The mean over the classes that have one."""
+    """The mean diversity over the classes that have one."""
     sigma: float
 
     @property
     def metrics(self) -> dict[str, float]:
-        """For the card."""
+        """The metrics that go onto the card, by name."""
         found = {
             "accuracy": self.classifier.accuracy,
             "macro_f1": self.classifier.macro_f1,
@@ -132,7 +132,7 @@ class Spread:
         self._squares.index_add_(0, labels, x.square().sum(dim=1))
 
     def distances(self) -> Tensor:
-        """(K,) float64; 0 for a class of fewer than two images."""
+        """The distance of each class, (K,) float64; 0 for a class of fewer than two images."""
         around = self._squares - self._sums.square().sum(dim=1) / self.counts.clamp_min(1)
         return (2 * around.clamp_min(0) / (self.counts - 1).clamp_min(1) / self._pixels).sqrt()
 

@@ -62,7 +62,8 @@ class ModeSeeking:
 
 
 _TINY = 1e-5
-"""As in the authors' code: a class whose images are all the same has a large penalty and not an infinite one."""
+"""The least ratio that is divided by, as in the authors' code: a class whose images are all the same has a large
+penalty and not an infinite one."""
 
 
 def _apart(rows: Tensor) -> Tensor:

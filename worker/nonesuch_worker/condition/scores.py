@@ -7,16 +7,16 @@ from nonesuch.model import Frozen
 
 
 class ClassScore(Frozen):
-    """One class. What would divide by zero is 0: a class that was never seen has precision 0."""
+    """The scores of one class. What would divide by zero is 0: a class that was never seen has precision 0."""
 
     name: str
     precision: float
-    """Of the images that were taken for this class, the fraction that was asked to be."""
+    """The fraction of the images taken for this class that were asked to be this class."""
     recall: float
-    """Of the images that were asked to be this class, the fraction that was taken for it."""
+    """The fraction of the images asked to be this class that were taken for it."""
     f1: float
     support: int
-    """How many were asked to be this class."""
+    """How many images were asked to be this class."""
 
 
 class Scores(Frozen):
@@ -30,7 +30,7 @@ class Scores(Frozen):
 
 
 def scores(confusion: NDArray[np.int64], names: tuple[str, ...]) -> Scores:
-    """From counts (K, K), rows by the class that was asked for and columns by the one that was seen."""
+    """The scores of counts (K, K), rows by the class that was asked for and columns by the one that was seen."""
     right = confusion.diagonal().astype(np.float64)  # (K,)
     seen, asked = confusion.sum(axis=0), confusion.sum(axis=1)
     precision, recall = right / np.maximum(seen, 1), right / np.maximum(asked, 1)

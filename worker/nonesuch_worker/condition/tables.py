@@ -10,7 +10,7 @@ from nonesuch_worker.generators.conditioned.config import ConditionConfig
 
 
 def scores_table(found: Scores, by: str) -> Table:
-    """As Mekonnen 2024, Table 2."""
+    """The scores of each class, set out as in Mekonnen 2024, Table 2."""
     table = Table("", "precision", "recall", "F1", "support", title=f"judged by the {by}")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -37,7 +37,7 @@ def diversity_table(report: Report) -> Table:
 
 
 def curve_table(points: Sequence[tuple[ConditionConfig, Report]]) -> Table:
-    """A row for each weight."""
+    """The trade-off of a curve: a row for each weight."""
     regulariser = points[0][0].regulariser
     table = Table("weight", "accuracy", "macro F1", "judge", "diversity", "mean σ", title=f"regulariser {regulariser}")
     for column in table.columns:

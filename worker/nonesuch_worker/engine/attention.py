@@ -46,7 +46,7 @@ def attend_by_sdpa(query_NCHW: Tensor, key_NCHW: Tensor, value_NCHW: Tensor) -> 
 
 
 def attend_by_convolutions(query_NCHW: Tensor, key_NCHW: Tensor, value_NCHW: Tensor) -> Tensor:
-    """The same, sample by sample, which also keeps no more than one sample's N × M scores."""
+    """What `attend_by_sdpa` gives, sample by sample, which also keeps no more than one sample's N × M scores."""
     keys = key_NCHW.flatten(2).mT[..., None, None]  # (B, M, Q, 1, 1)
     values = value_NCHW.flatten(2)[..., None, None]  # (B, V, M, 1, 1)
     attended = []

@@ -78,7 +78,7 @@ class MintingBigGAN(nn.Module):
             if isinstance(layer, SelfAttn):
                 layers.append(_attention(layer, dtype))
             else:
-                layers.append(Block(layer, side=side, device=device, dtype=dtype))
+                layers.append(BigGANBlock(layer, side=side, device=device, dtype=dtype))
                 side *= 2 if layer.up_sample else 1
         self.layers = nn.ModuleList(layers)
         rgb = generator.conv_to_rgb  # makes as many channels as it takes, of which three are looked at
@@ -102,13 +102,13 @@ class MintingBigGAN(nn.Module):
         x_NCHW = x.view(-1, BASE_SIDE, BASE_SIDE, self._width).permute(0, 3, 1, 2)  # in channels_last as it is
         of_blocks = iter(norms)
         for layer in self.layers:
-            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
+            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, BigGANBlock) else ()
             x_NCHW = layer(x_NCHW, *own)
         image: Tensor = self.pixels(last.relu_(x_NCHW))
         return torch.tanh(image.float())
 
 
-class Block(nn.Module):
+class BigGANBlock(nn.Module):
     """A residual block: a bottleneck of four convolutions."""
 
     def __init__(self, block: GenBlock, *, side: int, device: torch.device, dtype: torch.dtype) -> None:

@@ -26,7 +26,7 @@ from nonesuch_worker.networks.compact import CompactGenerator, ConditionalBatchN
 
 NORMS_OF_A_BLOCK = 2
 _ANY_TRUNCATION = 1.0
-"""The network has one set of statistics."""
+"""The truncation whose statistics are taken: any will do, as the network has one set of them."""
 
 
 class MintingCompact(nn.Module):
@@ -55,7 +55,7 @@ class MintingCompact(nn.Module):
         self.register_buffer("statistics", self.norms.statistics(_ANY_TRUNCATION))
         layers: list[nn.Module] = []
         for block, side in zip(blocks, config.resolutions, strict=True):
-            layers.append(Block(block, side=side // 2, device=device, dtype=dtype))
+            layers.append(CompactBlock(block, side=side // 2, device=device, dtype=dtype))
             if network.attention is not None and side == config.attention:
                 layers.append(_attention(network.attention, dtype))
         self.layers = nn.ModuleList(layers)
@@ -77,13 +77,13 @@ class MintingCompact(nn.Module):
         x_NCHW = x.view(-1, *self._base).permute(0, 3, 1, 2)
         of_blocks = iter(norms)
         for layer in self.layers:
-            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, Block) else ()
+            own = islice(of_blocks, NORMS_OF_A_BLOCK) if isinstance(layer, CompactBlock) else ()
             x_NCHW = layer(x_NCHW, *own)
         image: Tensor = self.pixels(last.relu_(x_NCHW))
         return torch.tanh(image.float())
 
 
-class Block(nn.Module):
+class CompactBlock(nn.Module):
     """A residual block that doubles the resolution."""
 
     def __init__(self, block: UpBlock, *, side: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -110,7 +110,7 @@ def _in_channels_last(layer: nn.Linear, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def _columns(embedding: int, chunk: int, number: int) -> Tensor:
-    """Where the condition of a block is in [y, z]: the embedding, then chunk `number` of the latent."""
+    """The places in [y, z] of the condition of a block: the embedding, then chunk `number` of the latent."""
     return torch.cat((torch.arange(embedding), embedding + number * chunk + torch.arange(chunk)))
 
 

@@ -65,5 +65,5 @@ def powers_of_two(rows: int) -> Iterator[slice]:
 
 
 def cache_folder(env: Mapping[str, str] = os.environ) -> Path:
-    """Where compiled code is kept if nothing else is said: `nonesuch/inductor` in `$XDG_CACHE_HOME` or `~/.cache`."""
+    """The folder for compiled code if nothing else is said: `nonesuch/inductor` in `$XDG_CACHE_HOME` or `~/.cache`."""
     return user_folder("XDG_CACHE_HOME", ".cache", env) / "nonesuch" / "inductor"

@@ -10,11 +10,13 @@ from torch.nn import functional as F
 from nonesuch_worker.engine.packing import PackedWeight, runs_packed
 
 _ENOUGH_IMAGES = 16
-"""From so many on PyTorch takes oneDNN for 1×1 convolutions on one thread (`use_mkldnn` in ATen's Convolution.cpp)."""
+"""The fewest images for which PyTorch takes oneDNN for a 1×1 convolution on one thread (`use_mkldnn` in ATen's
+Convolution.cpp)."""
 
 
-class Frozen(nn.Module):
-    """A weight and a bias in the precision that is computed in. They are buffers: no optimiser sees them."""
+class FixedLayer(nn.Module):
+    """A layer whose weight and bias do not change, in the precision that is computed in. They are buffers: no optimiser
+    sees them."""
 
     weight: Tensor
     bias: Tensor | None
@@ -28,13 +30,13 @@ class Frozen(nn.Module):
         self._packed: PackedWeight | None = None
 
     def _convolved(self, x_NCHW: Tensor, *, padding: tuple[int, int] = (0, 0), stride: int = 1) -> Tensor:
-        """With the weight packed, which happens at the first call."""
+        """The convolution of x with the packed weight; the first call packs it."""
         if self._packed is None:
             self._packed = PackedWeight(self.weight, self.bias, padding=padding, stride=stride, x_NCHW=x_NCHW)
         return self._packed.convolve(x_NCHW)
 
 
-class Convolution(Frozen):
+class Convolution(FixedLayer):
     """A convolution."""
 
     def __init__(
@@ -57,7 +59,7 @@ class Convolution(Frozen):
         return F.conv2d(x_NCHW, self.weight, self.bias, self._stride, self._padding)
 
 
-class TransposedConvolution(Frozen):
+class TransposedConvolution(FixedLayer):
     """A transposed convolution."""
 
     def __init__(
@@ -70,7 +72,7 @@ class TransposedConvolution(Frozen):
         return F.conv_transpose2d(x_NCHW, self.weight, self.bias, self._stride, self._padding)
 
 
-class Pointwise(Frozen):
+class Pointwise(FixedLayer):
     """A 1×1 convolution: a product of a matrix with every pixel."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class Pointwise(Frozen):
         return pointwise(x_NCHW, self.weight, self.bias)
 
 
-class Linear(Frozen):
+class Linear(FixedLayer):
     """A linear layer. With packed weights it is a 1×1 convolution of one row, whose pixels are the samples: with a few
     of them that is up to three times as fast as the product of two matrices that PyTorch makes of it."""
 
@@ -88,7 +90,7 @@ class Linear(Frozen):
         super().__init__(weight[:, :, None, None], bias, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D) to (B, O)."""
+        """Samples (B, D) to (B, O)."""
         if runs_packed(x):
             row = x.T[None, :, None]  # (1, D, 1, B), in channels_last as it is
             return self._convolved(row).squeeze((0, 2)).T

@@ -26,7 +26,7 @@ class HostCopy:
         self._arrived = arrived
 
     def numpy(self) -> NDArray[np.uint8]:
-        """(B, H, W, C) uint8, the reader's to keep. Blocks until they are there.
+        """The images (B, H, W, C) uint8, the reader's to keep. Blocks until they are there.
 
         Raises what a kernel that they wait for has raised.
         """

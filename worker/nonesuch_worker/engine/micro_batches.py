@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Shape = tuple[int, int, int]
-"""(H, W, C) of an image"""
+"""(H, W, C) of an image."""
 
 CPU_PIXELS = 8 * 128 * 128
 """Pixels of a micro-batch on a CPU."""
@@ -20,7 +20,8 @@ GPU_PIXELS = 64 * 128 * 128
 """Pixels of a micro-batch on a GPU. Not measured."""
 
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
-"""Of PyTorch's allocators (CPU on Linux, on Windows, pinned), of cuBLAS and cuDNN: none has a class of its own."""
+"""What errors for want of memory say: those of PyTorch's allocators (CPU on Linux, on Windows, pinned), of cuBLAS and
+of cuDNN. None has a class of its own."""
 
 
 def best_micro_batch(device: torch.device, image_shape: Shape) -> int:
@@ -45,7 +46,7 @@ class MicroBatches:
     """
 
     def __init__(self, device: torch.device, rows: int | None = None) -> None:
-        """`rows` is of every micro-batch; None takes the best. Raises `InvalidValue` unless it is at least 1."""
+        """`rows` are those of a micro-batch; None takes the best. Raises `InvalidValue` unless it is at least 1."""
         if rows is not None and rows < 1:
             raise InvalidValue(f"micro_batch {rows} must be at least 1 row", field="micro_batch")
         self._device = device
@@ -53,7 +54,7 @@ class MicroBatches:
         self._halved: dict[Shape, int] = {}
 
     def rows(self, image_shape: Shape) -> int:
-        """The size now, for images of a shape."""
+        """The rows of a micro-batch now, for images of a shape."""
         return self._halved.get(image_shape) or self._given or best_micro_batch(self._device, image_shape)
 
     def cut(self, n: int, image_shape: Shape, make: Callable[[slice], T]) -> list[T]:

@@ -28,16 +28,16 @@ class Affine(NamedTuple):
     """What a norm does to a batch."""
 
     gain: Tensor
-    """(B, C, 1, 1)"""
+    """The gain of each sample and channel, (B, C, 1, 1)."""
     bias: Tensor
-    """(B, C, 1, 1)"""
+    """The bias of each sample and channel, (B, C, 1, 1)."""
 
     def relu(self, x_NCHW: Tensor) -> Tensor:
         """relu(x · gain + bias), in x's memory format. `x_NCHW` is left as it is."""
         return torch.addcmul(self.bias, x_NCHW, self.gain).relu_()
 
     def relu_(self, x_NCHW: Tensor) -> Tensor:
-        """The same, in x's place unless gradients are recorded: x is not to be used again."""
+        """relu(x · gain + bias), in x's place unless gradients are recorded: x is not to be used again."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a compiler finds such places itself
             return self.relu(x_NCHW)
         return torch.addcmul(self.bias, x_NCHW, self.gain, out=x_NCHW).relu_()
@@ -48,27 +48,27 @@ class Norm:
     """A norm, as its network keeps it."""
 
     means: Tensor
-    """(n, C), or (1, C) if they depend on no truncation"""
+    """The means, (n, C), or (1, C) if they depend on no truncation."""
     vars: Tensor
-    """the same"""
+    """The variances, (n, C), or (1, C) if they depend on no truncation."""
     gain: Tensor
-    """(C,): g"""
+    """g: the part of the gain that no condition changes, (C,)."""
     offset: Tensor
-    """(C,): o"""
+    """o: the part of the offset that no condition changes, (C,)."""
     gain_weight: Tensor
-    """(C, D): G"""
+    """G: what a condition adds to the gain, (C, D)."""
     offset_weight: Tensor
-    """(C, D): O"""
+    """O: what a condition adds to the offset, (C, D)."""
 
 
 def conditional_norm(gain_weight: Tensor, offset_weight: Tensor, means: Tensor, vars_: Tensor) -> Norm:
-    """One whose gain is around 1 and whose offset is around 0."""
+    """A norm whose gain is around 1 and whose offset is around 0."""
     one = torch.ones(len(gain_weight), device=means.device)
     return Norm(means, vars_, one, torch.zeros_like(one), gain_weight, offset_weight)
 
 
 def plain_norm(gain: Tensor, offset: Tensor, means: Tensor, vars_: Tensor, *, condition: int) -> Norm:
-    """One that no condition changes, among others with conditions of `condition` numbers."""
+    """A norm that no condition changes, among others with conditions of `condition` numbers."""
     nothing = gain.new_zeros(len(gain), condition)
     return Norm(means, vars_, gain, offset, nothing, nothing)
 

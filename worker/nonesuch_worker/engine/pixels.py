@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nonesuch_worker.engine.convolutions import Convolution
 
 FEW = 4
-"""Up to so many channels of the image, on a CPU, four pixels are made at once."""
+"""The most channels of an image for which four pixels are made at once, on a CPU."""
 
 
 def to_pixels(weight: Tensor, bias: Tensor, *, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nonesuch.errors import InvalidValue
 
 Rule = Callable[[Tensor, float], Tensor]
-"""(n, C) rows and a truncation in (0, 1] to (C,)."""
+"""A rule that finds the statistics of a truncation: rows (n, C) and a truncation in (0, 1] to (C,)."""
 
 
 def only_row(rows: Tensor, truncation: float) -> Tensor:

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from nonesuch_worker.engine.convolutions import Pointwise, TransposedConvolution
 
 NINE_PRODUCTS_SIDE = 16
-"""Up to this side of the small image the nine products are faster than the phases, on a CPU ..."""
+"""The largest side of the small image, px, at which the nine products are faster than the phases on a CPU."""
 NINE_PRODUCTS_CHANNELS = 256
-"""... from so many channels on."""
+"""The fewest channels with which the nine products are faster than the phases, up to `NINE_PRODUCTS_SIDE`."""
 
 
 def upsampled_conv(

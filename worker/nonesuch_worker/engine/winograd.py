@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from nonesuch_worker.engine.convolutions import Convolution
 
 CHANNELS = 256
-"""From so many channels on this is faster than the plain convolution on a CPU, in float32 ..."""
+"""The fewest channels with which two rows at once are faster than the plain convolution, in float32 on a CPU."""
 SIDES = range(16, 33)
-"""... at these sides of an image."""
+"""The sides of an image, px, at which two rows at once are faster, from `CHANNELS` channels on."""
 
 
 def conv3x3(weight: Tensor, bias: Tensor | None, *, side: int, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -55,7 +55,7 @@ def _cpu() -> Finding:
 
 
 def _bf16(cpuinfo: Path) -> str:
-    """Which of the CPU's instructions multiply in bfloat16, as Linux lists them."""
+    """The CPU's instructions that multiply in bfloat16, as Linux lists them."""
     if not cpuinfo.exists():
         return "unknown"
     words = cpuinfo.read_text().split()

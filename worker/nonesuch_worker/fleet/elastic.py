@@ -23,15 +23,15 @@ from nonesuch.stats import Load
 log = logging.getLogger(__name__)
 
 GAP = 0.2
-"""Of `busy_s`: how long a busy fleet may look idle for once, as between two tickets."""
+"""How long a busy fleet may look idle for once, as between two tickets: a fraction of `busy_s`."""
 CALM_S = 60.0
-"""Without a busy moment for so long, a request is withdrawn."""
+"""Seconds without a busy moment after which a request is withdrawn."""
 SETTLE_S = 300.0
-"""Workers of new nodes that are not there by then do not hold up the next request."""
+"""Seconds after which workers of new nodes that are not there do not hold up the next request."""
 DENIED_S = 300.0
-"""Nodes beyond the autoscaler's bounds are not asked for again before; the bounds may have changed by then."""
+"""Seconds before nodes beyond the autoscaler's bounds are asked for again; the bounds may have changed by then."""
 KEPT_S = 3600.0
-"""Nodes that the autoscaler keeps are not given up again before."""
+"""Seconds before nodes that the autoscaler keeps are given up again."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class Times:
     """How patient a fleet is, in seconds. Raises `InvalidValue` unless all are above 0."""
 
     busy_s: float = 15.0
-    """More work than workers for so long: ask for nodes."""
+    """Seconds of more work than workers after which nodes are asked for."""
     idle_s: float = 300.0
-    """Fewer nodes would have done for so long: give some up."""
+    """Seconds in which fewer nodes would have done, after which some are given up."""
     rest_s: float = 180.0
-    """A node that is still there after so long without a worker is taken back; more than the autoscaler's idle time."""
+    """Seconds without a worker after which a node that is still there is taken back; more than the autoscaler's idle
+    time."""
 
     def __post_init__(self) -> None:
         for name in ("busy_s", "idle_s", "rest_s"):
@@ -52,8 +53,8 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to do now."""
+class NodePlan:
+    """The nodes that are to rest, and how many are asked for."""
 
     resting: frozenset[str] = frozenset()
     """The nodes that are to have no worker."""
@@ -74,13 +75,13 @@ class Elastic:
     _asked: int = 0
     _not_before: float = float("-inf")
     _kept: int = 0
-    """The autoscaler keeps so many nodes, as far as is known ..."""
+    """How many nodes the autoscaler keeps, as far as is known."""
     _kept_until: float = float("-inf")
-    """... and it is believed until then."""
+    """The time until which `_kept` is believed."""
     _busy_since: float | None = None
     _last_busy: float = float("-inf")
     _demand: deque[tuple[float, int]] = field(default_factory=deque)
-    """(time, the workers that the load could have used), back to `idle_s` ago."""
+    """The past load: (time, the workers that it could have used), back to `idle_s` ago."""
 
     def step(
         self,
@@ -90,8 +91,8 @@ class Elastic:
         *,
         working: Collection[str] = (),
         denied: bool = False,
-    ) -> Plan:
-        """What to do at time `now`.
+    ) -> NodePlan:
+        """Decide what to do at time `now`.
 
         Args:
             nodes: the nodes that are there → the workers that each has room for, 1 or more.
@@ -110,7 +111,7 @@ class Elastic:
             self._update_request(now, nodes, load, denied)
             if nodes:
                 self._give_up(now, nodes)
-        return Plan(frozenset(self._resting), self._asked)
+        return NodePlan(frozenset(self._resting), self._asked)
 
     def _meet(self, now: float, nodes: Mapping[str, int], working: Collection[str]) -> None:
         self._first_seen = {node: self._first_seen.get(node, now) for node in nodes}

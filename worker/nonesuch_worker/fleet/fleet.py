@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 GRACE_S = 10.0
-"""For the tickets in hand of workers that are to stop."""
+"""Seconds that workers which are to stop have for their tickets in hand."""
 MAX_BACKOFF_S = 30.0
 
 
@@ -44,7 +44,7 @@ class Seat:
 
 
 class Host(Protocol):
-    """Where workers run. A worker is an opaque handle."""
+    """The place that workers run in. A worker is an opaque handle."""
 
     def nodes(self) -> list[Node]:
         """The machines that are alive now and take work."""
@@ -75,7 +75,7 @@ class Serving(Protocol):
         ...
 
     def close(self) -> None:
-        """The fleet ends."""
+        """Called when the fleet ends."""
         ...
 
 
@@ -103,7 +103,7 @@ class _Taken:
     worker: Hashable
     started: float
     retired: bool = False
-    """It was asked to end, as its node no longer serves."""
+    """Whether the worker was asked to end, as its node no longer serves."""
 
 
 @dataclass

@@ -19,11 +19,11 @@ Bundle = dict[str, int]
 Answer = Literal["silent", "denied", "pending"]
 
 ANY_NODE = ("CPU", 1)
-"""Asked for while there is no node to take as an example."""
+"""The bundle that is asked for while there is no node to take as an example."""
 REDIS_S = 1.0
-"""For Redis to answer. The fleet waits for it, and goes on without."""
+"""Seconds that Redis has to answer. The fleet waits for it, and goes on without."""
 SILENT_S = 120.0
-"""An autoscaler that was not heard of by then is not there."""
+"""Seconds after which an autoscaler that was not heard of is not there."""
 
 
 class Autoscaler(Protocol):
@@ -66,10 +66,10 @@ class ElasticNodes:
     autoscaler: Autoscaler
     load: Callable[[], Load | None]
     workers: int = 1
-    """On a node without a GPU, as the fleet has it."""
+    """The workers on a node without a GPU, as the fleet has it."""
     policy: Elastic = field(default_factory=Elastic)
     _requested: list[Bundle] | None = None
-    """None: by somebody before us, who knows what."""
+    """What was last asked for; None: whatever somebody before us asked for."""
     _started: float | None = None
     _listened: bool = False
 
@@ -106,7 +106,8 @@ class ElasticNodes:
 
 
 def _bundles(nodes: Sequence[Node], count: int) -> list[Bundle]:
-    """For `count` nodes in all: those that are there, and more of the most frequent kind, with GPUs if any has some."""
+    """Bundles for `count` nodes in all: those that are there, and more of the most frequent kind, with GPUs if any has
+    some."""
     if not count:
         return []
     kinds = sorted(("GPU", node.gpus) if node.gpus else ("CPU", node.cpus) for node in nodes)

@@ -21,7 +21,7 @@ from nonesuch_worker.settings import OBJECT_STORE_BYTES, WorkerSettings
 log = logging.getLogger(__name__)
 
 GCS_S = 10.0
-"""How long Ray's head may take to answer."""
+"""Seconds that Ray's head may take to answer."""
 
 
 class RayHost:

@@ -17,11 +17,11 @@ class Generator(Protocol):
 
     @property
     def info(self) -> GeneratorInfo:
-        """What the catalogue says about it."""
+        """What the catalogue says about the generator."""
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and where it wants its arguments."""
+        """The device that its weights are on, and that it wants its arguments on."""
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
         """Make images.

@@ -35,8 +35,8 @@ from nonesuch.offers import GeneratorInfo
 
 CARD = "card.json"
 MAX_SIGMA: Mapping[str, float] = {"biggan": 2.0, "compact": 2.0}
-"""By family, for cards that have none. Ravuri & Vinyals (2019) went up to 2 with BigGAN (1.5 was the best to train on).
-The compact family is as good to learn from at σ = 1.25 as at 1, and four points worse at 2
+"""The largest σ of each family, for cards that have none. Ravuri & Vinyals (2019) went up to 2 with BigGAN (1.5 was the
+best to train on). The compact family is as good to learn from at σ = 1.25 as at 1, and four points worse at 2
 (docs/results/generators-sigma.json)."""
 
 _DESCRIBING = ("class_names", "license", "max_sigma", "real_information", "description")

@@ -19,7 +19,7 @@ VARIABLE = "NONESUCH_LIBRARY"
 
 
 def library_folder(env: Mapping[str, str] = os.environ) -> Path:
-    """Where the library is; it need not exist."""
+    """The folder of the library; it need not exist."""
     if given := env.get(VARIABLE):
         return Path(given).expanduser()
     return user_folder("XDG_DATA_HOME", ".local/share", env) / "nonesuch" / "generators"

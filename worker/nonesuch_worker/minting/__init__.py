@@ -1,1 +1,1 @@
-"""From a claimed ticket to a committed batch: the loop of one worker, which knows nothing of Ray."""
+"""The loop of one worker, from a claimed ticket to a committed batch. It knows nothing of Ray."""

@@ -14,7 +14,7 @@ from nonesuch_worker.minting.minter import MintedTicket
 log = logging.getLogger(__name__)
 
 FULL_S = 0.01
-"""Before a commit is tried again that found every slot of a `latest` ring in its consumer's hands."""
+"""Seconds before a commit is tried again that found every slot of a `latest` ring in its consumer's hands."""
 
 
 class Committer:

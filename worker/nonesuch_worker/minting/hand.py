@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 RETRY_S = 0.5
-"""Between two tries while Redis is away."""
+"""Seconds between two tries while Redis is away."""
 
 
 class Hand:
@@ -53,7 +53,7 @@ class Hand:
                 self._link.run(renew(self._keys, ticket, lease_s=self._lease_s))
 
     def commit(self, ticket: Ticket, payload: bytes, rows: int, tally: Tally) -> CommitResult | None:
-        """As `tickets.commit`; None if Redis could not be asked before the worker had to stop."""
+        """Commit a batch, as `tickets.commit` does; None if Redis could not be asked before the worker had to stop."""
         return self._patiently(lambda: commit(self._keys, ticket, payload, rows, tally))
 
     def drop(self, ticket: Ticket) -> None:

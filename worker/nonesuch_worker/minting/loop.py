@@ -92,7 +92,7 @@ class TicketLoop:
             raise
 
     def _mint(self, ticket: Ticket) -> MintedTicket | None:
-        """None if the ticket could not be made, which its order was told."""
+        """Mint a ticket; None if it could not be made, which its order was told."""
         try:
             return self._mints.mint(ticket)
         except (InvalidValue, GeneratorNotFound) as error:

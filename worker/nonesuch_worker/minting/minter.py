@@ -1,4 +1,4 @@
-"""Make a ticket: from a slice of an order to one Arrow record batch. Knows nothing of Redis."""
+"""Make a ticket: a slice of an order becomes one Arrow record batch. Knows nothing of Redis."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
 from nonesuch_worker.engine.micro_batches import MicroBatches
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC
-from nonesuch_worker.strategies.base import MintContext, Minted, Strategy, StrategyParams
+from nonesuch_worker.strategies.base import MintContext, MintedRows, Strategy, StrategyParams
 from nonesuch_worker.strategies.registry import strategy
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -47,8 +47,9 @@ class MintedTicket:
 
     @property
     def batch(self) -> pa.RecordBatch:
-        """Of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where some were not
-        filled. Blocks until the images are on the host. May be asked for in another thread while the next is minted."""
+        """The record batch of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where
+        some were not filled. Blocks until the images are on the host. May be asked for in another thread while the next
+        is minted."""
         return self.join()
 
 
@@ -148,7 +149,7 @@ def _strategy_of(order: Order) -> tuple[Strategy, StrategyParams]:
 def _check_needs(
     order: Order, chosen: Strategy, params: StrategyParams, snapshot: Classifier | None, teacher: Classifier | None
 ) -> None:
-    """What `orders.check_order` has refused already, unless its catalogue knew an older strategy of this name."""
+    """Check again what `orders.check_order` checks: its catalogue may know an older strategy of this name."""
     if chosen.needs_snapshot and snapshot is None:
         raise InvalidOrder(f"strategy {order.strategy!r} needs a snapshot and order {order.id} names none")
     if (chosen.needs_teacher or params.asks_teacher) and teacher is None:
@@ -158,7 +159,7 @@ def _check_needs(
 
 
 def _labels_of(ticket: Ticket, *, classes: int) -> NDArray[np.int32]:
-    """(B,) of the ticket's indices. A label that a generator does not know would stop a GPU for good."""
+    """The labels (B,) of the ticket's indices. A label that a generator does not know would stop a GPU for good."""
     labels = ticket.order.labels.of(ticket.indices)
     if labels.max() >= classes:
         raise InvalidOrder(f"class {labels.max()} is unknown: classes are 0 to {classes - 1}", field="labels")
@@ -168,13 +169,13 @@ def _labels_of(ticket: Ticket, *, classes: int) -> NDArray[np.int32]:
 class _Part(NamedTuple):
     """A micro-batch that was made."""
 
-    minted: Minted
+    minted: MintedRows
     soft_labels: NDArray[np.float16] | None
-    """(N, K), where they are asked for"""
+    """The teacher's probabilities, (N, K), where they are asked for."""
 
 
 def _make(chosen: Strategy, whole: MintContext[StrategyParams], rows: slice) -> _Part:
-    """Those rows of a ticket."""
+    """Make some rows of a ticket."""
     context = replace(whole, indices=whole.indices[rows], labels=whole.labels[rows])
     minted = chosen.mint(context)
     if not context.params.soft_labels or context.teacher is None:

@@ -1,4 +1,4 @@
-"""From a ticket to a batch: fetches the snapshot that the order names and hands both to the minter."""
+"""Minting with snapshots: fetches the one that a ticket's order names and hands both to the minter."""
 
 import os
 import socket

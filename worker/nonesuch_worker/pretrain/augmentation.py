@@ -16,9 +16,9 @@ from torch import Tensor
 from nonesuch_worker.pretrain.config import Augmentation
 
 DIFFAUGMENT_NUMBERS = 7
-"""For each image: brightness, saturation, contrast, translation y, x, cutout y, x."""
+"""The numbers of an image in `diffaugment`: brightness, saturation, contrast, translation y, x, cutout y, x."""
 PERTURB_NUMBERS = 3
-"""For each image: mirrored or not, shift y, x."""
+"""The numbers of an image in `perturb`: mirrored or not, shift y, x."""
 
 
 def diffaugment(x_NCHW: Tensor, policy: Collection[Augmentation], numbers: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def perturb(x_NCHW: Tensor, numbers: Tensor, *, flip: bool) -> Tensor:
 
 
 def _each(per_image: Tensor) -> Tensor:
-    """(B,) as (B, 1, 1, 1)."""
+    """A number for each image, (B,), as (B, 1, 1, 1)."""
     return per_image.view(-1, 1, 1, 1)
 
 

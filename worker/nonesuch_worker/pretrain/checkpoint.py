@@ -1,4 +1,4 @@
-"""Where a pretraining run resumes from: one safetensors file, so that it is either whole or not there.
+"""The checkpoint that a pretraining run resumes from: one safetensors file, so that it is either whole or not there.
 
 Its JSON header holds the iteration and the config. There is no random state to keep (see `randomness`). Resuming gives
 the same weights, bit for bit, as never having stopped, on the same number of threads and processes; on a GPU, up to the

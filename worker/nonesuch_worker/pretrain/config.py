@@ -20,7 +20,7 @@ _CHANGEABLE = {
     "name", "data_license", "iterations", "device", "compile",
     "checkpoint_every", "grid_every", "export_every", "log_every",
 }  # fmt: skip
-"""What may be another value when a run goes on. `iterations` has a rule of its own: `same_rates`."""
+"""The fields that may have another value when a run goes on. `iterations` has a rule of its own: `same_rates`."""
 
 
 class PretrainConfig(Frozen):

@@ -78,7 +78,7 @@ class World:
             gradient.copy_(part.view_as(gradient))
 
     def wait(self) -> None:
-        """Until all ranks have come here."""
+        """Wait until all ranks have come here."""
         self.agree((), stop=False)
 
     def agree(self, losses: Sequence[Tensor], stop: bool) -> tuple[list[float], bool]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nonesuch_worker.networks.compact import CompactGenerator
-from nonesuch_worker.pretrain.randomness import Stream, draw_latents, generator_for
+from nonesuch_worker.pretrain.randomness import RandomStream, draw_latents, generator_for
 
 
 class Ema:
@@ -46,7 +46,7 @@ def recompute_statistics(network: CompactGenerator, *, batches: int, batch: int,
         norm.momentum = None  # torch's name for a cumulative average
         norm.train()
     for i in range(batches):
-        rng = generator_for(seed, Stream.STANDING, i)
+        rng = generator_for(seed, RandomStream.STANDING, i)
         z, labels = draw_latents(batch, network.config.z_dim, network.config.classes, rng)
         network(z.to(device), labels.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -14,7 +14,7 @@ from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.pretrain.augmentation import DIFFAUGMENT_NUMBERS, PERTURB_NUMBERS
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.distributed import World
-from nonesuch_worker.pretrain.randomness import EpochOrder, Stream, draw_latents, generator_for
+from nonesuch_worker.pretrain.randomness import EpochOrder, RandomStream, draw_latents, generator_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +53,18 @@ class Feed:
     def __call__(self, iteration: int) -> Iterator[Minibatch]:
         """The `n_dis` minibatches of an iteration, counted from 0."""
         config, mine = self._config, self._mine
-        rng = generator_for(config.seed, Stream.LATENTS, iteration)
+        rng = generator_for(config.seed, RandomStream.LATENTS, iteration)
         for step in range(iteration * config.n_dis, (iteration + 1) * config.n_dis):
             rows = self._order[step][mine]
             mirrored = torch.rand(config.batch, generator=rng)[mine] < 0.5 if config.flip else None
             z, y = draw_latents(config.batch, config.generator.z_dim, config.generator.classes, rng)
             augment = perturb = None
             if config.diffaugment:
-                augment_rng = generator_for(config.seed, Stream.AUGMENTATION, step)
+                augment_rng = generator_for(config.seed, RandomStream.AUGMENTATION, step)
                 augment = torch.rand(3, config.batch, DIFFAUGMENT_NUMBERS, generator=augment_rng)
                 augment = augment[:, mine].to(self._device)
             if config.consistency:
-                perturb_rng = generator_for(config.seed, Stream.CONSISTENCY, step)
+                perturb_rng = generator_for(config.seed, RandomStream.CONSISTENCY, step)
                 perturb = torch.rand(config.batch, PERTURB_NUMBERS, generator=perturb_rng)[mine].to(self._device)
             yield Minibatch(
                 real_x=self._floats(rows, mirrored),

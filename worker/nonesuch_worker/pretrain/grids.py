@@ -7,7 +7,7 @@ from PIL import Image
 
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.networks.compact import CompactGenerator
-from nonesuch_worker.pretrain.randomness import Stream, generator_for
+from nonesuch_worker.pretrain.randomness import RandomStream, generator_for
 
 
 @torch.no_grad()
@@ -18,7 +18,7 @@ def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed:
         OSError: the file cannot be written.
     """
     config = network.config
-    z = torch.randn(config.classes * columns, config.z_dim, generator=generator_for(seed, Stream.GRID))
+    z = torch.randn(config.classes * columns, config.z_dim, generator=generator_for(seed, RandomStream.GRID))
     labels = torch.arange(config.classes).repeat_interleave(columns)
     device = next(network.parameters()).device
     images = to_uint8_NHWC(network(z.to(device), labels.to(device))).cpu().numpy()  # (K * columns, H, W, C)

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.networks.compact import CompactGenerator
-from nonesuch_worker.pretrain.randomness import Stream, generator_for
+from nonesuch_worker.pretrain.randomness import RandomStream, generator_for
 
 
 def spread(images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
-    """Per class, the variance of the pixels around the class's mean image, summed over pixels: (classes,)."""
+    """The variance of the pixels around the mean image of each class, summed over pixels: (classes,)."""
     return np.array([_spread(images, np.flatnonzero(labels == k)) for k in range(classes)])
 
 
 def _spread(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
-    """In whole numbers, and by so many images at a time, that nothing is rounded and large images fit."""
+    """The spread of some images, summed in whole numbers and in pieces: nothing is rounded, and large images fit."""
     sums = np.zeros(images[0].size, np.int64)
     squares = np.zeros(images[0].size, np.int64)
     for start in range(0, len(rows), 128):
@@ -33,7 +33,7 @@ def _spread(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
 def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int = 200, seed: int = 0) -> float:
     """Spread of generated images over that of real ones, the mean over classes. 1 is as diverse; 0 is one image."""
     config = network.config
-    z = torch.randn(config.classes * per_class, config.z_dim, generator=generator_for(seed, Stream.METRICS))
+    z = torch.randn(config.classes * per_class, config.z_dim, generator=generator_for(seed, RandomStream.METRICS))
     labels = torch.arange(config.classes).repeat_interleave(per_class)
     device = next(network.parameters()).device
     parts = [(z[i : i + 500].to(device), labels[i : i + 500].to(device)) for i in range(0, len(z), 500)]

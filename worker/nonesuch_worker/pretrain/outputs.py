@@ -28,7 +28,7 @@ class Outputs:
         self._folder, self._config, self._real, self._players = folder, config, real, players
 
     def export_folder(self, done: int) -> Path:
-        """Where the export after `done` iterations is, if there is one."""
+        """The folder of the export after `done` iterations, if there is one."""
         return self._folder / "exports" / str(done)
 
     def start_over(self) -> None:

@@ -8,7 +8,7 @@ from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.discriminator import Discriminator
 from nonesuch_worker.pretrain.distributed import World
 from nonesuch_worker.pretrain.ema import Ema
-from nonesuch_worker.pretrain.randomness import Stream, generator_for
+from nonesuch_worker.pretrain.randomness import RandomStream, generator_for
 
 
 class Players:
@@ -17,7 +17,7 @@ class Players:
     def __init__(self, config: PretrainConfig, world: World) -> None:
         memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):  # on the CPU: a seed means the same weights on every device
-            torch.manual_seed(generator_for(config.seed, Stream.INIT).initial_seed())
+            torch.manual_seed(generator_for(config.seed, RandomStream.INIT).initial_seed())
             generator = CompactGenerator(config.generator, config.init)
             discriminator = Discriminator(
                 config.discriminator,

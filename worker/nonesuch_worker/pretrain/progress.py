@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 logger = logging.getLogger(__name__)
 
 
-class Reporter:
-    """Averages the losses between two reports."""
+class PretrainReporter:
+    """Reports a run: averages the losses between two reports."""
 
     def __init__(self, start: int, total: int, every: int, bar: Progress | None) -> None:
         self._total, self._every, self._bar = total, every, bar
@@ -43,12 +43,12 @@ class Reporter:
 
 
 @contextmanager
-def reporting(start: int, total: int, every: int, *, watched: bool = True) -> Iterator[Reporter]:
+def reporting(start: int, total: int, every: int, *, watched: bool = True) -> Iterator[PretrainReporter]:
     """A reporter on a bar when it is watched and standard error is a terminal, else on log lines."""
     console = Console(stderr=True)
     if not console.is_terminal or not watched:
-        yield Reporter(start, total, every, None)
+        yield PretrainReporter(start, total, every, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[report]}"))
     with Progress(*columns, console=console) as bar:
-        yield Reporter(start, total, every, bar)
+        yield PretrainReporter(start, total, every, bar)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 
-class Stream(IntEnum):
-    """What the numbers are for. The values are part of every recipe: never renumber them."""
+class RandomStream(IntEnum):
+    """What random numbers are for. The values are part of every recipe: never renumber them."""
 
     INIT = 0
     EPOCH = 1
@@ -23,7 +23,7 @@ class Stream(IntEnum):
     CONSISTENCY = 7
 
 
-def generator_for(seed: int, stream: Stream, counter: int = 0) -> torch.Generator:
+def generator_for(seed: int, stream: RandomStream, counter: int = 0) -> torch.Generator:
     """A fresh torch generator for this (seed, stream, counter)."""
     state = np.random.SeedSequence([seed, int(stream), counter]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
@@ -38,7 +38,7 @@ def draw_latents(
 
 
 class EpochOrder:
-    """Which real images each discriminator step sees: every one once per epoch, in an order drawn anew each epoch."""
+    """The real images that each discriminator step sees: every one once an epoch, in an order drawn anew each epoch."""
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
         self._count, self._batch, self._seed = count, batch, seed
@@ -49,6 +49,6 @@ class EpochOrder:
         """The indices (batch,) int64 of a step."""
         epoch, slot = divmod(step, self._count // self._batch)
         if epoch != self._epoch:
-            self._order = torch.randperm(self._count, generator=generator_for(self._seed, Stream.EPOCH, epoch))
+            self._order = torch.randperm(self._count, generator=generator_for(self._seed, RandomStream.EPOCH, epoch))
             self._epoch = epoch
         return self._order[slot * self._batch : (slot + 1) * self._batch]

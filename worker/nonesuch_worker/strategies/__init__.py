@@ -1,1 +1,1 @@
-"""Which latents an index gets: one module for each strategy, `base` for what they are to the worker."""
+"""Strategies choose the latents that an index gets: a module for each, `base` for what they are to the worker."""

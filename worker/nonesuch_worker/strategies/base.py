@@ -1,7 +1,7 @@
 """What a strategy is: a plug-in that turns a few indices of an order into labelled images.
 
-It gets everything in a `MintContext`, returns a `Minted`, and keeps nothing in between, so that the images of a ticket
-are a function of the order, the slice and (for strategies that use one) the snapshot.
+It gets everything in a `MintContext`, returns `MintedRows`, and keeps nothing in between, so that the images of a
+ticket are a function of the order, the slice and (for strategies that use one) the snapshot.
 
 Shapes: B rows asked for, n of them, N ≤ B rows made, Z = z_dim, K classes.
 """
@@ -72,13 +72,13 @@ class Draw:
     """The rows of a context that one generator makes, with a latent for each."""
 
     generator: int
-    """Its position in the order's list."""
+    """The position of the generator in the order's list."""
     rows: NDArray[np.int64]
-    """(n,) places in the context"""
+    """The places of the rows in the context, (n,)."""
     z: Tensor
-    """(n, Z) float32 on the device"""
+    """The latents, (n, Z) float32 on the device."""
     labels: Tensor
-    """(n,) int64 on the device"""
+    """The labels, (n,) int64 on the device."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,20 @@ class MintContext(Generic[P]):
     """One call of a strategy: which rows, and what it may use."""
 
     seed: int
-    """The order's."""
+    """The seed of the order."""
     indices: NDArray[np.int64]
-    """(B,)"""
+    """The indices to make, (B,)."""
     labels: NDArray[np.int32]
-    """(B,)"""
+    """The label of each index, (B,)."""
     generators: tuple[Generator, ...]
-    """In the order's order; all on `device`."""
+    """The order's generators, as it lists them; all on `device`."""
     params: P
     classifier: nn.Module | None
-    """The snapshot's: images (B, C, H, W) float in [-1, 1] to logits (B, K); in eval mode, its weights frozen. None
-    unless the order names a snapshot."""
+    """The snapshot's classifier: images (B, C, H, W) float in [-1, 1] to logits (B, K); in eval mode, its weights
+    frozen. None unless the order names a snapshot."""
     device: torch.device
     teacher: nn.Module | None = None
-    """The teacher's, like `classifier`. None unless the order names a teacher."""
+    """The teacher, a network like `classifier`. None unless the order names a teacher."""
 
     def draws(self, attempt: int = 0, rows: NDArray[np.int64] | None = None) -> Iterator[Draw]:
         """A latent for each row, grouped by the generator that makes it.
@@ -127,7 +127,7 @@ class MintContext(Generic[P]):
         return self.generators[draw.generator](draw.z if z is None else z, draw.labels, self.params.truncation)
 
     def _generators_of(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """(n,) the position of each index's generator."""
+        """The position of each index's generator in the order's list, (n,)."""
         count = len(self.generators)
         given = self.params.weights if isinstance(self.params, MixingParams) else None
         weights = np.asarray(given or (1.0,) * count, dtype=np.float64)
@@ -137,26 +137,26 @@ class MintContext(Generic[P]):
 
 
 @dataclass(frozen=True)
-class Minted:
+class MintedRows:
     """What a strategy made: the context's rows in their order, without those that it could not fill."""
 
     images: NDArray[np.uint8] | HostCopy
-    """(N, H, W, C). On their way to the host where the strategy need not see them: the next rows are begun meanwhile.
-    """
+    """The images, (N, H, W, C). They are on their way to the host where the strategy need not see them: the next rows
+    are begun meanwhile."""
     labels: NDArray[np.int32]
-    """(N,)"""
+    """The labels, (N,)."""
     indices: NDArray[np.int64]
-    """(N,)"""
+    """The indices, (N,)."""
     generator: NDArray[np.int32]
-    """(N,) positions in the order's list of generators."""
+    """The position of each row's generator in the order's list, (N,)."""
     attempt: NDArray[np.int32] | None = None
-    """(N,) which of the index's latents was taken, where there was a choice."""
+    """The attempt whose latent was taken for each index, (N,), where there was a choice."""
     score: NDArray[np.float32] | None = None
-    """(N,) what a classifier said of them, where it was asked; the strategy says what it means."""
+    """What a classifier said of the images, (N,), where it was asked; the strategy says what it means."""
     score_before: NDArray[np.float32] | None = None
-    """(N,) the same of the images that they started from."""
+    """The score of the images that were started from, (N,)."""
     flips: NDArray[np.int16] | None = None
-    """(N,) how often the predicted class changed on the way."""
+    """How often the predicted class changed on the way, (N,)."""
     z: Sequence[NDArray[np.float16]] | None = None
     """N latents, each (Z,) of its generator, where they were changed: the images are of these very numbers, so that a
     row can be made again without the snapshot."""
@@ -164,7 +164,7 @@ class Minted:
     """What became of the latents that were tried, where some were rejected."""
 
     def images_on_host(self) -> NDArray[np.uint8]:
-        """(N, H, W, C). Blocks until they are there."""
+        """The images, (N, H, W, C). Blocks until they are there."""
         return self.images.numpy() if isinstance(self.images, HostCopy) else self.images
 
 
@@ -174,17 +174,17 @@ class Strategy(Protocol):
     name: ClassVar[str]
     Params: ClassVar[type[StrategyParams]]
     needs_snapshot: ClassVar[bool]
-    """It asks a classifier: an order without a snapshot is refused."""
+    """Whether it asks a classifier: an order without a snapshot is refused then."""
     needs_teacher: ClassVar[bool]
-    """It asks a teacher: an order without one is refused."""
+    """Whether it asks a teacher: an order without one is refused then."""
     needs_gradient: ClassVar[bool]
-    """It differentiates through the generator."""
+    """Whether it differentiates through the generator."""
     mixes: ClassVar[bool]
-    """It takes several generators."""
+    """Whether it takes several generators."""
     rejects: ClassVar[bool]
-    """It may leave rows out that it could not fill."""
+    """Whether it may leave rows out that it could not fill."""
 
-    def mint(self, ctx: MintContext[Any]) -> Minted:
+    def mint(self, ctx: MintContext[Any]) -> MintedRows:
         """Make the rows of a context whose `params` are a `Params`, and whose classifiers are there if they are needed.
 
         Gradients are off when it is called; a strategy that needs them turns them on.

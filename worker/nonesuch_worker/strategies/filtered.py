@@ -10,8 +10,8 @@ from pydantic import Field
 
 from nonesuch.tally import NOTHING, Tally, count
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams
-from nonesuch_worker.strategies.collected import Collected
+from nonesuch_worker.strategies.base import MintContext, MintedRows, MixingParams
+from nonesuch_worker.strategies.filled_rows import FilledRows
 from nonesuch_worker.strategies.scores import look
 
 
@@ -38,19 +38,19 @@ class Filtered:
     mixes: ClassVar[bool] = True
     rejects: ClassVar[bool] = True
 
-    def mint(self, ctx: MintContext[FilteredParams]) -> Minted:
+    def mint(self, ctx: MintContext[FilteredParams]) -> MintedRows:
         assert ctx.teacher is not None
-        collected, tally = Collected(ctx), NOTHING
+        filled, tally = FilledRows(ctx), NOTHING
         for attempt in range(ctx.params.attempts):
-            for draw in ctx.draws(attempt, collected.open):
+            for draw in ctx.draws(attempt, filled.open):
                 images = to_uint8_NHWC(ctx.render(draw))
                 p = look(ctx.teacher, images).softmax(dim=1)  # (n, K)
                 score = p.gather(1, draw.labels[:, None])[:, 0]
                 right = (p.argmax(dim=1) == draw.labels).cpu().numpy()
                 sure = (score > ctx.params.threshold).cpu().numpy()
-                collected.put(draw, attempt, images, right & sure, score=score.float().cpu().numpy())
+                filled.put(draw, attempt, images, right & sure, score=score.float().cpu().numpy())
                 labels = ctx.labels[draw.rows]
                 tally += Tally(
                     tried=count(labels), wrong_label=count(labels[~right]), below_threshold=count(labels[right & ~sure])
                 )
-        return collected.minted(tally + Tally(short=count(ctx.labels[collected.open])))
+        return filled.minted(tally + Tally(short=count(ctx.labels[filled.open])))

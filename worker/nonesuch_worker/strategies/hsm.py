@@ -13,8 +13,8 @@ from pydantic import Field
 
 from nonesuch.tally import NOTHING, Tally, count
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.strategies.base import Draw, MintContext, Minted
-from nonesuch_worker.strategies.collected import Collected
+from nonesuch_worker.strategies.base import Draw, MintContext, MintedRows
+from nonesuch_worker.strategies.filled_rows import FilledRows
 from nonesuch_worker.strategies.mining import MiningParams, mine
 from nonesuch_worker.strategies.scores import look
 
@@ -39,22 +39,22 @@ class HardSampleMining:
     mixes: ClassVar[bool] = True
     rejects: ClassVar[bool] = True
 
-    def mint(self, ctx: MintContext[HsmParams]) -> Minted:
-        collected = Collected(ctx)
+    def mint(self, ctx: MintContext[HsmParams]) -> MintedRows:
+        filled = FilledRows(ctx)
         if not ctx.params.verify:
             for draw in ctx.draws():
-                _mine_into(collected, ctx, draw, attempt=0)
-            return collected.minted()
+                _mine_into(filled, ctx, draw, attempt=0)
+            return filled.minted()
         tally = NOTHING
         for attempt in range(ctx.params.attempts):
-            for draw in ctx.draws(attempt, collected.open):
-                taken = _mine_into(collected, ctx, draw, attempt)
+            for draw in ctx.draws(attempt, filled.open):
+                taken = _mine_into(filled, ctx, draw, attempt)
                 labels = ctx.labels[draw.rows]
                 tally += Tally(tried=count(labels), wrong_label=count(labels[~taken]))
-        return collected.minted(tally + Tally(short=count(ctx.labels[collected.open])))
+        return filled.minted(tally + Tally(short=count(ctx.labels[filled.open])))
 
 
-def _mine_into(collected: Collected, ctx: MintContext[HsmParams], draw: Draw, attempt: int) -> NDArray[np.bool_]:
+def _mine_into(filled: FilledRows, ctx: MintContext[HsmParams], draw: Draw, attempt: int) -> NDArray[np.bool_]:
     """Mine a draw of n rows and put those that are valid; returns (n,) which are."""
     assert ctx.classifier is not None
     mined = mine(lambda z: ctx.render(draw, z), ctx.classifier, draw.z, draw.labels, ctx.params)
@@ -63,7 +63,7 @@ def _mine_into(collected: Collected, ctx: MintContext[HsmParams], draw: Draw, at
     if ctx.params.verify:
         assert ctx.teacher is not None
         taken = (look(ctx.teacher, images).argmax(dim=1) == draw.labels).cpu().numpy()
-    collected.put(
+    filled.put(
         draw,
         attempt,
         images,

@@ -85,21 +85,21 @@ class MiningParams(MixingParams):
 
 @dataclass(frozen=True)
 class Mined:
-    """Where the walk of B latents ended. Nothing here requires a gradient."""
+    """The ends of the walks of B latents. Nothing here requires a gradient."""
 
     z: Tensor
-    """(B, Z) of the latents' dtype; each as long as it was"""
+    """The latents at the end, (B, Z) of the first latents' dtype; each as long as it was."""
     rounded: Tensor
-    """(B, Z) float16: `z` as it is recorded"""
+    """`z` as it is recorded, (B, Z) float16."""
     images: Tensor
-    """(B, C, H, W): of `rounded`"""
+    """The images of `rounded`, (B, C, H, W)."""
     score_before: Tensor
-    """(B,) of the images of the first latents: for max_score the score of the target class, at its maximum there; for
-    entropy the entropy in nats; for loss the cross-entropy of the label in nats"""
+    """The scores (B,) of the images of the first latents: for max_score the score of the target class, at its maximum
+    there; for entropy the entropy in nats; for loss the cross-entropy of the label in nats."""
     score: Tensor
-    """(B,) the same of `images`. A live target is the class that is predicted now, a frozen one that of the start."""
+    """The scores (B,) of `images`. A live target is the class that is predicted now, a frozen one that of the start."""
     flips: Tensor
-    """(B,) int16: how many steps changed the predicted class"""
+    """How many steps changed the predicted class, (B,) int16."""
 
 
 def mine(
@@ -157,7 +157,7 @@ class _Followed:
         self.flips = torch.zeros(len(labels), dtype=torch.int16, device=labels.device)
 
     def score(self, logits: Tensor) -> Tensor:
-        """(B,) of the logits (B, K) at the next place of the way."""
+        """The scores (B,) of the logits (B, K) at the next place of the way."""
         predicted = logits.detach().argmax(dim=1)  # (B,)
         if self._first is None or self._predicted is None:
             self._first = self._predicted = predicted

@@ -7,7 +7,7 @@ import torch
 
 from nonesuch_worker.engine.copy_out import copy_in, copy_out
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams, StrategyParams
+from nonesuch_worker.strategies.base import MintContext, MintedRows, MixingParams, StrategyParams
 
 
 class Random:
@@ -21,7 +21,7 @@ class Random:
     mixes: ClassVar[bool] = False
     rejects: ClassVar[bool] = False
 
-    def mint(self, ctx: MintContext[StrategyParams]) -> Minted:
+    def mint(self, ctx: MintContext[StrategyParams]) -> MintedRows:
         draws = list(ctx.draws())
         made = [to_uint8_NHWC(ctx.render(draw)) for draw in draws]
         generator = np.zeros(len(ctx.indices), np.int32)
@@ -31,7 +31,7 @@ class Random:
         if len(made) > 1:
             places = np.argsort(np.concatenate([draw.rows for draw in draws]))  # (B,) of each row among those made
             images = torch.cat(made)[copy_in(places, ctx.device)]
-        return Minted(images=copy_out(images), labels=ctx.labels, indices=ctx.indices, generator=generator)
+        return MintedRows(images=copy_out(images), labels=ctx.labels, indices=ctx.indices, generator=generator)
 
 
 class Mixture(Random):

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from nonesuch.tally import NOTHING, Tally, count
 from nonesuch_worker.generators.base import to_uint8_NHWC
-from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams
-from nonesuch_worker.strategies.collected import Collected
+from nonesuch_worker.strategies.base import MintContext, MintedRows, MixingParams
+from nonesuch_worker.strategies.filled_rows import FilledRows
 from nonesuch_worker.strategies.scores import entropy, look, margin
 
 
@@ -41,12 +41,12 @@ class Select:
     mixes: ClassVar[bool] = True
     rejects: ClassVar[bool] = True
 
-    def mint(self, ctx: MintContext[SelectParams]) -> Minted:
+    def mint(self, ctx: MintContext[SelectParams]) -> MintedRows:
         assert ctx.classifier is not None
         measure, sign = (entropy, 1) if ctx.params.by == "entropy" else (margin, -1)
         best = np.full(len(ctx.indices), -np.inf)  # (B,)
         first = np.empty(len(ctx.indices), np.float32)  # (B,)
-        collected, tally = Collected(ctx), NOTHING
+        filled, tally = FilledRows(ctx), NOTHING
         for attempt in range(ctx.params.k):
             for draw in ctx.draws(attempt):
                 images = to_uint8_NHWC(ctx.render(draw))
@@ -61,5 +61,5 @@ class Select:
                     labels = ctx.labels[draw.rows]
                     tally += Tally(tried=count(labels), wrong_label=count(labels[~valid]))
                 best[draw.rows[better]] = sign * score[better]
-                collected.put(draw, attempt, images, better, score=score, score_before=first[draw.rows])
-        return collected.minted(tally + Tally(short=count(ctx.labels[collected.open])))
+                filled.put(draw, attempt, images, better, score=score, score_before=first[draw.rows])
+        return filled.minted(tally + Tally(short=count(ctx.labels[filled.open])))

@@ -10,7 +10,7 @@ from nonesuch_worker.condition.measuring import FEWEST, Spread, measure
 from nonesuch_worker.condition.scores import scores
 from nonesuch_worker.condition.tables import curve_table, diversity_table, scores_table
 from nonesuch_worker.generators.base import from_uint8_NHWC, to_uint8_NHWC
-from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.card import Card, CardBase, CardClassifier
 from nonesuch_worker.generators.conditioned.config import ConditionConfig
 from nonesuch_worker.generators.conditioned.loading import ConditionedGenerator
 from nonesuch_worker.generators.conditioned.network import InputNetwork
@@ -38,8 +38,8 @@ def conditioned(base: Quadrants, shift: float = 1.0) -> ConditionedGenerator:
         image_shape=base.info.image_shape,
         z_dim=6,
         real_information="none",
-        base=Base(family="quadrants", argument="8", id="quadrants", sha256=base.info.sha256),
-        classifier=Teacher(channel="run", version=1, sha256="0" * 64),
+        base=CardBase(family="quadrants", argument="8", id="quadrants", sha256=base.info.sha256),
+        classifier=CardClassifier(channel="run", version=1, sha256="0" * 64),
         recipe=ConditionConfig(hidden=CLASSES),
         metrics={},
         sha256="1" * 64,

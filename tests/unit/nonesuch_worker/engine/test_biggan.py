@@ -5,7 +5,7 @@ import torch
 from pytorch_pretrained_biggan import BigGAN, BigGANConfig
 from torch import nn
 
-from nonesuch_worker.engine.biggan import Block, MintingBigGAN
+from nonesuch_worker.engine.biggan import BigGANBlock, MintingBigGAN
 from nonesuch_worker.engine.convolutions import TransposedConvolution
 from nonesuch_worker.engine.statistics import upstream_compatible
 from nonesuch_worker.engine.upsampling import NineProducts
@@ -108,7 +108,7 @@ def test_the_model_is_only_read() -> None:
 
 def test_upsampling_takes_the_form_that_fits_each_layer() -> None:
     def ups(form: MintingBigGAN) -> list[type[nn.Module]]:
-        return [type(layer.first) for layer in form.layers if isinstance(layer, Block) and layer.doubles]
+        return [type(layer.first) for layer in form.layers if isinstance(layer, BigGANBlock) and layer.doubles]
 
     assert ups(MintingBigGAN(loaded(WIDE), device=CPU)) == [NineProducts, TransposedConvolution]
     assert ups(MintingBigGAN(loaded(TINY), device=CPU)) == [TransposedConvolution] * 2

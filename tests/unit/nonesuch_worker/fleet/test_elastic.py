@@ -8,7 +8,7 @@ import pytest
 
 from nonesuch.errors import InvalidValue
 from nonesuch.stats import Load
-from nonesuch_worker.fleet.elastic import CALM_S, DENIED_S, KEPT_S, SETTLE_S, Elastic, Plan, Times
+from nonesuch_worker.fleet.elastic import CALM_S, DENIED_S, KEPT_S, SETTLE_S, Elastic, NodePlan, Times
 
 TIMES = Times(busy_s=15, idle_s=300, rest_s=180)
 
@@ -32,8 +32,8 @@ class Cluster:
     waiting: int = 0
     served: int = 0
     redis: bool = True
-    plan: Plan = field(default_factory=Plan)
-    plans: list[tuple[float, Plan, frozenset[str]]] = field(default_factory=list)
+    plan: NodePlan = field(default_factory=NodePlan)
+    plans: list[tuple[float, NodePlan, frozenset[str]]] = field(default_factory=list)
     _named: int = 0
     _idle_s: dict[str, int] = field(default_factory=dict)
     _coming: list[float] = field(default_factory=list)
@@ -281,10 +281,10 @@ def test_without_redis_nothing_is_decided() -> None:
     cluster = Cluster(least=0, there=3)
     cluster.redis = False
     cluster.run(1000, lambda now: now < 100)
-    assert changes(plan for _, plan, _ in cluster.plans) == [Plan()]
+    assert changes(plan for _, plan, _ in cluster.plans) == [NodePlan()]
     cluster.redis = True
     cluster.run(int(TIMES.idle_s) - 1)  # what was before is not known
-    assert changes(plan for _, plan, _ in cluster.plans) == [Plan()]
+    assert changes(plan for _, plan, _ in cluster.plans) == [NodePlan()]
     cluster.run(120)
     assert len(cluster.nodes) == 1
 

@@ -22,7 +22,7 @@ from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, Analy
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.minting import minter as minter_module
 from nonesuch_worker.minting.minter import Classifier, Minter
-from nonesuch_worker.strategies.base import MintContext, Minted, MixingParams
+from nonesuch_worker.strategies.base import MintContext, MintedRows, MixingParams
 
 
 class Recording(AnalyticGenerator):
@@ -47,7 +47,7 @@ class Picky:
     needs_gradient: ClassVar[bool] = False
     mixes: ClassVar[bool] = True
 
-    def mint(self, ctx: MintContext[MixingParams]) -> Minted:
+    def mint(self, ctx: MintContext[MixingParams]) -> MintedRows:
         even = ctx.indices % 2 == 0
         n = int(even.sum())
         assert ctx.classifier is not None
@@ -57,7 +57,7 @@ class Picky:
             score[draw.rows] = ctx.classifier(ctx.render(draw)).amax(dim=1).numpy()
             generator[draw.rows] = draw.generator
             z.update(zip(draw.rows.tolist(), draw.z.half().numpy(), strict=True))
-        return Minted(
+        return MintedRows(
             images=np.zeros((len(even), 16, 16, 1), np.uint8)[even],
             labels=ctx.labels[even],
             indices=ctx.indices[even],

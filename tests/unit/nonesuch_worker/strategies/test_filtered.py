@@ -20,13 +20,13 @@ from nonesuch.orders import Order, SnapshotRef, check_order
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
-from nonesuch_worker.strategies.base import MintContext, Minted
+from nonesuch_worker.strategies.base import MintContext, MintedRows
 from nonesuch_worker.strategies.filtered import Filtered, FilteredParams
 from nonesuch_worker.strategies.registry import describe
 from tests.helpers.perfect import Posterior, analytic
 
 
-def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **params: Any) -> Minted:
+def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **params: Any) -> MintedRows:
     indices = np.arange(first, first + n)
     ctx = MintContext(
         seed=5,
@@ -42,7 +42,7 @@ def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **p
         return Filtered().mint(ctx)
 
 
-def judged(teacher: nn.Module, minted: Minted) -> tuple[np.ndarray, np.ndarray]:
+def judged(teacher: nn.Module, minted: MintedRows) -> tuple[np.ndarray, np.ndarray]:
     """(argmax, p[y]) of the images that were stored."""
     with torch.no_grad():
         p = teacher(from_uint8_NHWC(torch.from_numpy(minted.images))).double().softmax(1).numpy()

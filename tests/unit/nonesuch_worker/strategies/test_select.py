@@ -17,7 +17,7 @@ from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, Analy
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
-from nonesuch_worker.strategies.base import MintContext, Minted
+from nonesuch_worker.strategies.base import MintContext, MintedRows
 from nonesuch_worker.strategies.registry import describe
 from nonesuch_worker.strategies.scores import entropy, margin
 from nonesuch_worker.strategies.select import Select, SelectParams
@@ -43,7 +43,7 @@ def mint(
     teacher: nn.Module | None = None,
     first: int = 0,
     **given: Any,
-) -> Minted:
+) -> MintedRows:
     indices = np.arange(first, first + n)
     ctx = MintContext(
         seed=7,

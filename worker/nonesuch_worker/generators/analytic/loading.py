@@ -39,16 +39,16 @@ class AnalyticParams(Frozen):
     """What the images look like, and how hard the classes are to tell apart."""
 
     id: Name = "analytic"
-    """Change it to host several at once."""
+    """The generator's id; change it to host several at once."""
     classes: int = Field(default=10, ge=2, le=1000)
     size: int = Field(default=16, ge=2, le=512)
-    """H = W, pixels."""
+    """The side of the images, H = W, pixels."""
     channels: int = Field(default=1, ge=1, le=4)
     z_dim: int = Field(default=8, ge=1, le=256)
     separation: float = Field(default=3.0, gt=0)
     """Distance of the two closest class means, in standard deviations at σ = 1."""
     seed: int = Field(default=0, ge=0)
-    """Of the class means."""
+    """The seed of the class means."""
 
     @model_validator(mode="after")
     def _patterns_fit(self) -> Self:
@@ -59,13 +59,13 @@ class AnalyticParams(Frozen):
 
     @classmethod
     def parse(cls, argument: str) -> Self:
-        """From `classes=10,size=16`; what is not named keeps its default. Raises `InvalidValue`."""
+        """The parameters from `classes=10,size=16`; what is not named keeps its default. Raises `InvalidValue`."""
         pairs = [item.partition("=") for item in argument.split(",") if item]
         return validated(cls, {key.strip(): value.strip() for key, _, value in pairs}, f"analytic:{argument}")
 
 
 class AnalyticGenerator:
-    """The generator of this module's docstring. Satisfies `Generator`."""
+    """A generator in closed form, as the module's docstring derives it. Satisfies `Generator`."""
 
     def __init__(self, params: AnalyticParams, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -80,7 +80,7 @@ class AnalyticGenerator:
         self._inverse = torch.from_numpy(patterns.T / scale).to(self.device)  # (P, d) float64
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
-        """See `Generator`. `truncation` changes nothing here."""
+        """Make images, as `Generator` says. `truncation` changes nothing here."""
         x: Tensor = (self.means[labels] + z) @ self._a
         return x.view(-1, *self._shape)
 
@@ -140,14 +140,14 @@ def _patterns(shape: tuple[int, int, int], count: int) -> NDArray[np.float64]:
 
 
 def _cosine(frequency: int, length: int) -> NDArray[np.float64]:
-    """(length,) of norm 1."""
+    """A cosine of a frequency, (length,), of norm 1."""
     wave: NDArray[np.float64] = np.cos(np.pi * frequency * (np.arange(length) + 0.5) / length)
     wave /= np.linalg.norm(wave)
     return wave
 
 
 def _means(params: AnalyticParams) -> NDArray[np.float64]:
-    """(K, d): normal points, scaled so that the two closest are `separation` apart."""
+    """The class means, (K, d): normal points, scaled so that the two closest are `separation` apart."""
     means = latents(params.seed, np.arange(params.classes), params.z_dim, stream=ANALYTIC).astype(np.float64)
     distances = np.linalg.norm(means[:, None] - means[None], axis=-1)  # (K, K)
     means *= params.separation / distances[~np.eye(params.classes, dtype=bool)].min()

@@ -43,7 +43,7 @@ class BigGANGenerator:
         self._run = compiled(self.network) if options.compiled else self.network
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
-        """See `Generator`. No truncation means the statistics of 1.
+        """Make images, as `Generator` says. No truncation means the statistics of 1.
 
         Raises `InvalidValue` for a truncation outside of (0, 1], and for latents or labels of another shape.
         """

@@ -19,7 +19,7 @@ from nonesuch_worker.generators.biggan.options import BigGANOptions
 from nonesuch_worker.latents import latents
 
 TRUNCATIONS = (0.14, 0.5, 1.0)
-"""To compare at. At the first one upstream reads a neighbouring row of its statistics, by rounding."""
+"""The truncations to compare at. At the first one upstream reads a neighbouring row of its statistics, by rounding."""
 TOLERANCE = 2e-3
 """How far a pixel in [-1, 1] may be from upstream's: a quarter of the step between two values of a pixel in 0..255."""
 SEED = 0
@@ -35,7 +35,7 @@ class UpstreamFiles:
 
     @property
     def pickled(self) -> bool:
-        """The weights are a pickle."""
+        """Whether the weights are a pickle."""
         return self.weights.suffix != ".safetensors"
 
     @property
@@ -52,9 +52,9 @@ class Agreement:
     truncations: tuple[float, ...]
     classes: tuple[int, ...]
     compatible: tuple[float, ...]
-    """With `upstream_compatible`: rounding, at most `TOLERANCE`."""
+    """The differences with `upstream_compatible`: rounding, at most `TOLERANCE`."""
     interpolated: tuple[float, ...]
-    """With statistics interpolated as they should be: rounding where upstream reads the right row."""
+    """The differences with statistics interpolated as they should be: rounding where upstream reads the right row."""
 
 
 def find_upstream(path: Path) -> UpstreamFiles:

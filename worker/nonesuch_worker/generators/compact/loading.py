@@ -23,7 +23,7 @@ class EmbeddedGenerator:
         self.network = MintingCompact(network, device=device)
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
-        """See `Generator`. `truncation` changes nothing here: the network has one set of statistics.
+        """Make images, as `Generator` says. `truncation` changes nothing here: the network has one set of statistics.
 
         Raises `InvalidValue` for latents or labels of another shape.
         """

@@ -13,19 +13,19 @@ from nonesuch_worker.generators.conditioned.network import InputNetwork
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
-class Base(Frozen):
-    """The unconditional generator on a card."""
+class CardBase(Frozen):
+    """The unconditional generator on the card of a conditioned one."""
 
     family: Name
     argument: str | None
-    """What its family loads it by; None: the folder `base/` beside the card."""
+    """What the base's family loads it by; None: the folder `base/` beside the card."""
     id: Name
     sha256: str = Field(pattern=_SHA256)
-    """`GeneratorInfo.sha256`."""
+    """The base's `GeneratorInfo.sha256`."""
 
 
-class Teacher(Frozen):
-    """The classifier on a card."""
+class CardClassifier(Frozen):
+    """The classifier on the card of a conditioned generator."""
 
     channel: Name
     version: int
@@ -43,20 +43,20 @@ class Card(Frozen):
     """The generator's id."""
     description: str
     license: str
-    """The base's."""
+    """The licence of the base."""
     class_names: tuple[str, ...] = Field(min_length=2)
-    """The classifier's."""
+    """The names of the classes, which are the classifier's."""
     image_shape: tuple[int, int, int]
-    """(H, W, C), and this and the length of the latents are the base's."""
+    """The shape (H, W, C) of the images; like `z_dim`, the length of the latents, it is the base's."""
     z_dim: int = Field(ge=1)
     real_information: RealInformation
     """The most that base or classifier learned from: the labels are the classifier's."""
-    base: Base
-    classifier: Teacher
+    base: CardBase
+    classifier: CardClassifier
     recipe: ConditionConfig
     metrics: dict[str, float]
     sha256: str = Field(pattern=_SHA256)
-    """Of `input.safetensors`."""
+    """The sha256 of `input.safetensors`."""
 
     @model_validator(mode="after")
     def _base_is_plain(self) -> Self:

@@ -24,14 +24,14 @@ class ConditionConfig(Frozen):
     batch: int = Field(default=64, ge=2)
     """Images a step; even, because every label is drawn with two ε."""
     lr: float = Field(default=1e-3, gt=0)
-    """Of Adam, with its usual betas."""
+    """The learning rate of Adam, with its usual betas."""
     seed: int = Field(default=0, ge=0, lt=1 << 64)
-    """Of the first weights, of what is trained on, and of the images of the report."""
+    """The seed of the first weights, of what is trained on, and of the images of the report."""
     regulariser: Literal["none", "entropy", "distance"] = "entropy"
-    """What keeps the images of a class apart: nothing (the paper), `regularisers.divergence`, or
-    `regularisers.ModeSeeking`."""
+    """What keeps the images of a class apart: nothing (the paper), `condition.regularisers.divergence`, or
+    `condition.regularisers.ModeSeeking`."""
     weight: float | None = Field(default=None, ge=0)
-    """Of the regulariser beside the cross-entropy in nats; 0.1 if left out. 0 is the paper's loss."""
+    """The weight of the regulariser beside the cross-entropy in nats; 0.1 if left out. 0 is the paper's loss."""
     resample: Resample = "nearest"
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class ConditionConfig(Frozen):
 
     @classmethod
     def read(cls, path: Path | None, **given: Any) -> Self:
-        """From a TOML file, if there is one, and from what was `given` and is not None, which goes first.
+        """A config from a TOML file, if there is one, and from what was `given` and is not None, which goes first.
 
         Raises `InvalidValue`: the file is missing or is not TOML, or holds a name or a value that cannot be used.
         """

@@ -6,7 +6,7 @@
 
 What the service calls the latent z of such a generator is ε. `nonesuch condition` makes one. Its folder:
 
-    card.json            `condition.card.Card`
+    card.json            `generators.conditioned.card.Card`
     input.safetensors    the input network
     base/                a copy of the base generator's folder; not there when the card names the base by its argument
 
@@ -33,8 +33,8 @@ from nonesuch_worker.generators.load import load_generator
 WEIGHTS = "input.safetensors"
 BASE = "base"
 MAX_SIGMA = 1.0
-"""ε was N(0, I) when the classes were learned. A wider one leaves them, and soon the latents that the base knows; more
-diversity is had with labels by training with more weight on the regulariser."""
+"""The largest σ of ε, which was N(0, I) when the classes were learned. A wider one leaves them, and soon the latents
+that the base knows; more diversity is had with labels by training with more weight on the regulariser."""
 
 
 class ConditionedGenerator:
@@ -67,8 +67,8 @@ class ConditionedGenerator:
             self.mu, self.sigma = (rows.to(base.device) for rows in network.cpu().table())
 
     def __call__(self, z: Tensor, labels: Tensor, truncation: float | None = None) -> Tensor:
-        """See `Generator`; `z` is ε, truncated or not. The base gets no truncation: μ + σε is not centred on 0, and its
-        input network was trained without."""
+        """Make images, as `Generator` says; `z` is ε, truncated or not. The base gets no truncation: μ + σε is not
+        centred on 0, and its input network was trained without."""
         return self.base(self.mu[labels] + self.sigma[labels] * z, torch.zeros_like(labels))
 
 

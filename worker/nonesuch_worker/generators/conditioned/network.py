@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 START = 2.0
-"""Before the sigmoid: σ starts at 0.88 and μ at 0, close to the generator's own latents."""
+"""The bias before the sigmoid: σ starts at 0.88 and μ at 0, close to the generator's own latents."""
 _ROOM = 1e-6  # a σ that is 1 in float32 leaves no room, and nothing to divide by
 
 

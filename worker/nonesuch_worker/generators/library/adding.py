@@ -46,13 +46,13 @@ class Said(Frozen):
     license: str | None = Field(default=None, min_length=1)
     class_names: tuple[str, ...] | None = None
     source: str | None = Field(default=None, min_length=1)
-    """Where the weights come from. A pickle needs it."""
+    """The source of the weights: where they come from. A pickle needs it."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    """What the file of weights must have."""
+    """The sha256 that the file of weights must have."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Those that are given, for a card."""
+        """The fields of a card that are given."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"sha256"})
 
 
@@ -63,7 +63,7 @@ class Added:
     folder: Path
     info: GeneratorInfo
     agreement: Agreement | None
-    """With upstream, where the generator is upstream's."""
+    """How far its images are from upstream's, where the generator is upstream's."""
 
 
 def add_generator(path: Path, said: Said | None = None, advance: Callable[[int], None] = lambda more: None) -> Added:

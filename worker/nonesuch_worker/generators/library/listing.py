@@ -23,16 +23,16 @@ class Listed:
     """A generator, as far as it is known without loading it."""
 
     name: str
-    """What it is loaded by."""
+    """The name or the folder that it is loaded by."""
     folder: Path
     where: str
     card: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
-    """Why the card cannot be read."""
+    """Why the card cannot be read; empty if it can."""
 
     @property
     def size(self) -> int:
-        """On disk, bytes."""
+        """The size of its folder on disk, bytes."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
 
@@ -53,7 +53,7 @@ def named(source: str) -> Listed:
 
 
 def table(generators: Sequence[Listed]) -> Table:
-    """A row for each."""
+    """A table with a row for each generator."""
     columns = ("name", "family", "image", "classes", "σ max", "size", "licence", "where")
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:

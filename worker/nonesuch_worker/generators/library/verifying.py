@@ -27,7 +27,7 @@ class Verdict:
     fault: str = ""
     """Why it cannot be used, with the file or the tensor; empty if it can."""
     carded: bool = True
-    """It has a card, whose sha256 was compared."""
+    """Whether it has a card, whose sha256 was compared."""
 
 
 def verify(source: str, device: torch.device | str = "cpu") -> Verdict:
@@ -42,7 +42,7 @@ def verify(source: str, device: torch.device | str = "cpu") -> Verdict:
 
 
 def check_images(generator: Generator) -> None:
-    """Two images, of the first and the last class, minted twice.
+    """Have a generator mint two images twice, of its first and its last class, and look at them.
 
     Raises `IntegrityError` if there are none, or if they are not of the shape it announces, not finite, not in [-1, 1],
     or not the same.

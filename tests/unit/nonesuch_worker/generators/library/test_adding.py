@@ -20,7 +20,7 @@ from nonesuch_worker.condition.folder import dump, write_generator
 from nonesuch_worker.generators.biggan.folder import SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
 from nonesuch_worker.generators.biggan.loading import save_biggan, seeded_biggan
 from nonesuch_worker.generators.biggan.upstream import TRUNCATIONS, compare, find_upstream
-from nonesuch_worker.generators.conditioned.card import Base, Card, Teacher
+from nonesuch_worker.generators.conditioned.card import Card, CardBase, CardClassifier
 from nonesuch_worker.generators.conditioned.config import ConditionConfig
 from nonesuch_worker.generators.library.adding import Said, add_generator
 from nonesuch_worker.generators.library.verifying import verify
@@ -242,8 +242,8 @@ def test_a_conditioned_generator_brings_its_base(compact: Path, tmp_path: Path) 
         image_shape=(8, 8, 1),
         z_dim=8,
         real_information="labelled",
-        base=Base(family="compact", argument=None, id=base["name"], sha256=base["sha256"]),
-        classifier=Teacher(channel="teacher", version=1, sha256="0" * 64),
+        base=CardBase(family="compact", argument=None, id=base["name"], sha256=base["sha256"]),
+        classifier=CardClassifier(channel="teacher", version=1, sha256="0" * 64),
         recipe=ConditionConfig(),
         metrics={},
         sha256="0" * 64,

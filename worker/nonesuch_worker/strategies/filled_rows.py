@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_worker.strategies.base import Draw, MintContext, Minted
+from nonesuch_worker.strategies.base import Draw, MintContext, MintedRows
 
 
-class Collected:
-    """Takes rows in any order and hands them out in the context's. A row that is put again replaces the first."""
+class FilledRows:
+    """The rows that are filled so far. Takes them in any order and hands them out in the context's. A row that is put
+    again replaces the first."""
 
     def __init__(self, ctx: MintContext[Any]) -> None:
         self._ctx = ctx
@@ -24,7 +25,7 @@ class Collected:
 
     @property
     def open(self) -> NDArray[np.int64]:
-        """(n,) places in the context that nothing was put in."""
+        """The places in the context that nothing was put in, (n,)."""
         return np.flatnonzero(~self._filled)
 
     def put(
@@ -37,7 +38,7 @@ class Collected:
             attempt: of the context's latents, the one that the draw was made with.
             images: (n, H, W, C) uint8.
             taken: (n,).
-            columns: `score`, `score_before`, `flips` as in `Minted`, (n,) each, and `z`, (n, Z) float16: the same
+            columns: `score`, `score_before`, `flips` as in `MintedRows`, (n,) each, and `z`, (n, Z) float16: the same
                 ones in every call.
         """
         rows = draw.rows[taken]
@@ -51,12 +52,12 @@ class Collected:
             for row, value in zip(rows, values[taken], strict=True):
                 column[row] = value
 
-    def minted(self, tally: Tally = NOTHING) -> Minted:
-        """What was filled."""
+    def minted(self, tally: Tally = NOTHING) -> MintedRows:
+        """The rows that were filled."""
         rows = np.flatnonzero(self._filled)
         columns = {name: column[rows] for name, column in self._columns.items()}
         z = columns.pop("z", None)
-        return Minted(
+        return MintedRows(
             images=self._images[rows],
             labels=self._ctx.labels[rows],
             indices=self._ctx.indices[rows],
