@@ -27,18 +27,18 @@ def explain(error: ValidationError, what: str) -> str:
 
 
 class RedisSettings(Frozen):
-    """Where Redis is. `url` is redis://, rediss:// (TLS) or unix://."""
+    """The way to Redis. `url` is redis://, rediss:// (TLS) or unix://."""
 
     url: str = DEFAULT_REDIS_URL
     username: str | None = None
-    """Of the password in `password_file`; a password in the URL has its user there too. Unset, `default`."""
+    """The user of the password in `password_file`; a password in the URL has its user there too. Unset, `default`."""
     password_file: Path | None = None
-    """Holds the password, and is read at every connect. A URL with a password in it shows up in lists of processes."""
+    """The file with the password, read at every connect. A URL with a password in it shows up in lists of processes."""
     ca_file: Path | None = None
-    """Of rediss:// only: the certificates (PEM) of who signed Redis'. Unset, those that the system trusts."""
+    """The certificates (PEM) of who signed Redis', for rediss:// only. Unset, those that the system trusts."""
     namespace: str = "nonesuch"
     timeout_s: float = Field(default=15.0, gt=0)
-    """Of one reply; longer than any slice of a blocking call (`rings.SLICE_S`)."""
+    """How long one reply may take, in seconds; longer than any slice of a blocking call (`rings.SLICE_S`)."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
 
     @field_validator("url")

@@ -3,7 +3,7 @@
 An operation is a generator that yields effects, which say what it wants done, and receives what came of them. It holds
 all of the logic and does no I/O itself, so there are no twins to keep alike:
 
-    Redis    `link.commands.Call`                          done by `link.Link`, `link.AsyncLink`
+    Redis    `link.commands.Call`                          done by `link.connection.Link`, `AsyncLink`
     HTTP     `client.exchange.wire.Ask`, `Read`, ...        done by `client.Client`, `client.AsyncClient`
 
 An effect that fails is an error *inside* of the operation, where it stood still: whatever the trouble, and whichever

@@ -1,4 +1,4 @@
-"""Which label each index of an order has. A function of the order alone, so every worker agrees.
+"""The label that each index of an order has: a function of the order alone, so every worker agrees.
 
 Three kinds, chosen by `kind`: `balanced` (round robin over classes: any slice is balanced to within one), `quota`
 (exact counts by class, interleaved in proportion), `explicit` (a list).

@@ -20,10 +20,10 @@ class Use(Frozen):
     """One thing that has, or may have, learned from real images."""
 
     by: str = Field(max_length=200)
-    """What it is: "generator fashion-mnist", "teacher", "batch norm adaptation"."""
+    """What the thing is: "generator fashion-mnist", "teacher", "batch norm adaptation"."""
     information: RealInformation
     what: str = Field(default="", max_length=300)
-    """Which real images, as far as it is known: "55,000 images of fashion-mnist/train"."""
+    """The real images, as far as they are known: "55,000 images of fashion-mnist/train"."""
     direct: bool = False
     """Whether the classifier itself was shown the images."""
 
@@ -56,13 +56,13 @@ class Ledger(Frozen):
 
     @property
     def statement(self) -> str:
-        """All of it, in one line."""
+        """The whole ledger, in one line."""
         through = f", through {'; '.join(str(use) for use in self.uses)}" if self.uses else ""
         judged = f"; judged on {self.judged_on}" if self.judged_on else ""
         return f"real information used: {self.information}{through}{judged}"
 
     def summary(self) -> dict[str, Any]:
-        """All of it as JSON, with what follows from it."""
+        """The whole ledger as JSON, with what follows from it."""
         return {
             "information": self.information,
             "direct": self.direct,
@@ -84,11 +84,11 @@ class Ledger(Frozen):
 
 
 NO_USES = Ledger()
-"""Of what no real image came near."""
+"""The ledger of what no real image came near."""
 UNKNOWN = Ledger(
     uses=(Use(by="training", information="labelled", what="not stated, so taken for granted", direct=True),)
 )
-"""Of weights whose publisher does not say what they learned from."""
+"""The ledger of weights whose publisher does not say what they learned from."""
 
 
 def _most(levels: Iterable[RealInformation]) -> RealInformation:

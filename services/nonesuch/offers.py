@@ -11,7 +11,7 @@ from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
 
 DEFAULT_GENERATOR = "fashion-mnist"
-"""What is meant where several are hosted and none is named."""
+"""The generator that is meant where several are hosted and none is named."""
 
 
 class GeneratorInfo(Frozen):
@@ -19,22 +19,22 @@ class GeneratorInfo(Frozen):
 
     id: Name
     family: Name
-    """The plug-in that loads it: `analytic`, `biggan`, `compact`, or an entry point of somebody else's."""
+    """The plug-in that loads the generator: `analytic`, `biggan`, `compact`, or an entry point of somebody else's."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the weights (for `analytic`, which has none: of its parameters as JSON)."""
+    """The sha256 of the weights (for `analytic`, which has none, that of its parameters as JSON)."""
     image_shape: tuple[int, int, int]
-    """(H, W, C) of the uint8 images it mints."""
+    """(H, W, C) of the uint8 images that the generator mints."""
     class_names: tuple[str, ...]
     z_dim: int = Field(ge=1)
     differentiable: bool = True
     max_sigma: float = 1.0
-    """The largest σ of z ~ N(0, σ²I) that makes sense for it."""
+    """The largest σ of z ~ N(0, σ²I) that makes sense for the generator."""
     license: str = "unknown"
     real_information: RealInformation = "labelled"
-    """The real information that its training used."""
+    """The real information that the generator's training used."""
     description: str = ""
     card: dict[str, Any] = Field(default_factory=dict)
-    """What else its card says: how the network is built and was trained, on what data, and its metrics."""
+    """What else the generator's card says: how the network is built and was trained, on what data, and its metrics."""
 
 
 class StrategyInfo(Frozen):
@@ -44,12 +44,12 @@ class StrategyInfo(Frozen):
     schema_: dict[str, Any] = Field(alias="schema", serialization_alias="schema")
     needs_snapshot: bool = False
     needs_teacher: bool = False
-    """Always; a parameter whose schema says `"needs": "teacher"` needs one when it is true."""
+    """Whether it always needs a teacher. A parameter whose schema says `"needs": "teacher"` needs one if it is true."""
     needs_gradient: bool = False
     mixes: bool = False
-    """It may be given several generators."""
+    """Whether the strategy may be given several generators."""
     rejects: bool = False
-    """It may leave indices out that it could not fill."""
+    """Whether the strategy may leave indices out that it could not fill."""
 
 
 class Counted(Frozen):
@@ -58,7 +58,7 @@ class Counted(Frozen):
     strategy: Name
     generators: tuple[Name, ...]
     counters: dict[str, int]
-    """As `Tally.from_counters` reads them."""
+    """The counts, by names that `Tally.from_counters` reads."""
 
 
 class WorkerInfo(Frozen):
@@ -69,18 +69,18 @@ class WorkerInfo(Frozen):
     pid: int
     device: str
     threads: int | None = None
-    """CPU threads of its tensor work; None: it does not say."""
+    """CPU threads of the worker's tensor work; None: it does not say."""
     block_faults: int | None = None
-    """What `host.allocator.block_faults` found in it: about 0 if it keeps large blocks; None: it does not say."""
+    """What `host.allocator.block_faults` found there: about 0 if it keeps large blocks; None: it does not say."""
     started: float
-    """Unix time, seconds."""
+    """When the worker started, in seconds of Unix time."""
     tickets: int = 0
-    """Tickets committed since it started."""
+    """How many tickets the worker has committed since it started."""
     images: int = 0
     generators: tuple[GeneratorInfo, ...]
     strategies: tuple[StrategyInfo, ...]
     tallies: tuple[Counted, ...] = ()
-    """What its choosy strategies have tried since it started."""
+    """What the worker's choosy strategies have tried since it started."""
 
 
 class Catalog(Frozen):

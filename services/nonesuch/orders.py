@@ -36,7 +36,8 @@ State = Literal["done", "failed", "cancelled", "expired"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 TICKET_BYTES = 4 * 2**20
-"""Above this, one value in Redis keeps every other client waiting for too long."""
+"""How many bytes the images of a ticket have at most unless it is told another size: a larger value in Redis keeps
+every other client waiting for too long."""
 MAX_TICKET = 1024
 MAX_OPEN_ORDERS = 1024
 
@@ -49,7 +50,7 @@ class SnapshotRef(Frozen):
 
     @classmethod
     def parse(cls, text: str, field: str) -> Self:
-        """From `channel` or `channel@version`. Raises `InvalidOrder` that names the field."""
+        """What `channel` or `channel@version` names. Raises `InvalidOrder` that names the field."""
         channel, _, version = text.partition("@")
         try:
             return cls(channel=channel, version=int(version) if version.isdecimal() else version or "latest")  # type: ignore[arg-type]
@@ -75,10 +76,10 @@ class Order(Frozen):
     teacher: SnapshotRef | None = None
     """An independent classifier that says what an image shows: it filters, verifies, and gives soft labels."""
     sink: Name
-    """The ring that its batches go to."""
+    """The ring that the order's batches go to."""
     priority: Priority = "bulk"
     deadline: float | None = None
-    """Unix time in seconds; the order expires then."""
+    """When the order expires, in seconds of Unix time; None: never."""
     ticket_size: int = Field(default=64, ge=1, le=MAX_TICKET)
 
     @property
@@ -106,11 +107,11 @@ class Checked:
 
     order: Order
     info: GeneratorInfo
-    """Of its (first) generator; all of them make images of the same shape and classes."""
+    """What is known of the order's (first) generator; all of them make images of the same shape and classes."""
     ticket_bytes: int
-    """The most that a ticket takes, whichever of its generators makes it: what a slot must hold."""
+    """The most bytes that a ticket takes, whichever of its generators makes it: what a slot must hold."""
     may_be_short: bool
-    """Whether its strategy may leave indices out."""
+    """Whether the order's strategy may leave indices out."""
 
 
 def check_order(order: Order, catalog: Catalog) -> Checked:
@@ -269,7 +270,7 @@ class Progress:
 
     tickets_left: int
     delivered: int
-    """Images."""
+    """How many images were delivered to the order's ring."""
     tally: Tally
 
 

@@ -51,11 +51,11 @@ class Look:
 
     spec: RingSpec
     committed: int
-    """Batches that were ever delivered to it."""
+    """How many batches were ever delivered to the ring."""
     begun: bool
-    """Whether a reader has released some."""
+    """Whether a reader has released some of the batches."""
     end: OrderEnd | None
-    """How its order ended; None while it is open."""
+    """How the ring's order ended; None while it is open."""
 
 
 def look(keys: Keys, name: str) -> Op[Look]:

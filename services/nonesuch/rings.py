@@ -24,7 +24,7 @@ from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
 
 SLICE_S = 1.0
-"""A blocking take asks Redis in slices of this length, so that a ring that was lost is noticed."""
+"""A blocking take asks Redis in slices of so many seconds, so that a ring that was lost is noticed."""
 
 
 class RingSpec(Frozen):
@@ -35,11 +35,11 @@ class RingSpec(Frozen):
     slots: int = Field(default=8, ge=1, le=4096)
     slot_bytes: int = Field(default=4 * 2**20, ge=1024, le=64 * 2**20)
     ttl_s: float = Field(default=3600.0, gt=0)
-    """A ring whose consumer has neither taken nor touched for this long is deleted with its orders."""
+    """A ring whose consumer has neither taken nor touched for so many seconds is deleted with its orders."""
     channels: tuple[Name, ...] = ()
     """The channels of snapshots that belong to the ring's consumer: deleted with the ring."""
     note: str = ""
-    """What its consumers want to remember. It lives as long as the ring."""
+    """What the ring's consumers want to remember. It lives as long as the ring."""
 
     @property
     def bytes(self) -> int:
@@ -54,7 +54,7 @@ class Delivery:
     ticket: int
     rows: int
     payload: bytes
-    """An Arrow IPC stream; see `schema.read_batch`."""
+    """The batch as an Arrow IPC stream; see `schema.read_batch`."""
     entry: bytes
 
 
@@ -66,10 +66,10 @@ class OrderEnd:
     state: Literal["done", "failed", "cancelled", "expired"]
     reason: str
     rows: int
-    """Images delivered."""
+    """How many images were delivered."""
     entry: bytes
     tally: Tally = NOTHING
-    """What became of the latents that its strategy tried, where it tried several."""
+    """What became of the latents that the order's strategy tried, where it tried several."""
 
 
 def open_ring(keys: Keys, spec: RingSpec, *, kind: str = "", at_most: int = 0) -> Op[bool]:

@@ -43,9 +43,9 @@ class Rows:
     """The columns of a batch in numpy. N rows; None stands for a column of nulls."""
 
     images: NDArray[np.uint8]
-    """(N, H, W, C)"""
+    """(N, H, W, C) the images"""
     labels: NDArray[np.int32]
-    """(N,)"""
+    """(N,) the labels"""
     indices: NDArray[np.int64]
     """(N,) places in the order"""
     generator: NDArray[np.int32]

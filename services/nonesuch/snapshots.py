@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from nonesuch.offers import GeneratorInfo
 
 CHUNK_BYTES = 4 * 2**20 - 4096
-"""With Redis' own bytes around it a value of 4 MiB would take 5, the next size that its allocator has."""
+"""How many bytes of a payload one value has: with Redis' own bytes around it a value of 4 MiB would take 5, the next
+size that its allocator has."""
 UNPUBLISHED_TTL_MS = 600_000
 MAX_VERSION = 2**53 - 1
-"""Redis sorts by floating-point numbers, which are whole up to here."""
+"""The highest version: Redis sorts by floating-point numbers, which are whole up to there."""
 ANY = ("*",)
 """The condition that there is a latest snapshot, whichever."""
 METADATA_KEY = "nonesuch.classifier"
-"""Where the metadata of a safetensors file holds the header of its classifier, as JSON."""
+"""The key under which the metadata of a safetensors file holds the header of its classifier, as JSON."""
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -49,17 +50,17 @@ class SnapshotHeader(Frozen):
     architecture: Name
     args: dict[str, int | float | str | bool] = Field(default_factory=dict)
     image_shape: tuple[Side, Side, Side]
-    """(H, W, C) of the images it was trained on."""
+    """(H, W, C) of the images that the classifier was trained on."""
     classes: int = Field(ge=2, le=1_000_000)
     class_names: tuple[str, ...] = ()
-    """By label; empty if nobody said. A generator with other names is refused."""
+    """The names of the classes, by label; empty if nobody said. A generator with other names is refused."""
     mean: tuple[float, ...] = Field(min_length=1)
     std: tuple[float, ...] = Field(min_length=1)
     """Normalisation, one value for each channel, or one for all: (image / 255 - mean) / std."""
     epoch: int = Field(ge=0, le=MAX_VERSION)
     step: int = Field(ge=0, le=MAX_VERSION)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the payload."""
+    """The sha256 of the payload."""
     ledger: Ledger = UNKNOWN
     """The real information that these weights learned from."""
 
@@ -97,7 +98,7 @@ class Stored:
 
     header: SnapshotHeader
     bytes: int
-    """Of the payload."""
+    """The length of the payload, in bytes."""
     chunks: int
 
 

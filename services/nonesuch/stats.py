@@ -206,7 +206,7 @@ class Load:
     """The work of all workers of a Redis, whoever started them."""
 
     workers: int
-    """Those that are there, by their heartbeats."""
+    """How many workers are there, by their heartbeats."""
     leased: int
     """Tickets in the hands of a worker, of which one has two at most."""
     claimable: int

@@ -25,15 +25,15 @@ class Tally:
     tried: Counter[int] = field(default_factory=_none)
     """Latents whose images were looked at."""
     wrong_label: Counter[int] = field(default_factory=_none)
-    """Of these, images that the teacher took for another class."""
+    """Latents whose images the teacher took for another class."""
     below_threshold: Counter[int] = field(default_factory=_none)
-    """Of these, images of the right class whose probability was not above the threshold."""
+    """Latents whose images were of the right class, with a probability that was not above the threshold."""
     short: Counter[int] = field(default_factory=_none)
     """Indices that were given up."""
 
     @property
     def kept(self) -> Counter[int]:
-        """Images that were accepted."""
+        """Latents whose images were accepted."""
         return Counter({k: n - self.wrong_label[k] - self.below_threshold[k] for k, n in self.tried.items()})
 
     def acceptance(self, label: int | None = None) -> float:
@@ -69,7 +69,7 @@ class Tally:
 
     @classmethod
     def from_counters(cls, counters: Mapping[str, int]) -> Self:
-        """What `counters` gives."""
+        """The tally whose `counters` these are."""
         found: dict[str, Counter[int]] = {f.name: Counter() for f in fields(cls)}
         for name, n in counters.items():
             kind, _, label = name.partition(":")
@@ -78,7 +78,7 @@ class Tally:
 
 
 NOTHING = Tally()
-"""Of a strategy that rejects nothing."""
+"""The tally of a strategy that rejects nothing."""
 
 
 def count(labels: NDArray[np.int32]) -> Counter[int]:

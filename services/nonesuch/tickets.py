@@ -21,10 +21,10 @@ from nonesuch.orders import Order
 from nonesuch.tally import NOTHING, Tally
 
 LEASE_S = 15.0
-"""A ticket whose worker has not renewed for this long is made by another."""
+"""A ticket whose worker has not renewed its lease for so many seconds is made by another."""
 
 MINTED_MS = 10_000
-"""How long a batch waits in Redis for its commit, which follows at once; what a killed worker left is gone then."""
+"""How many ms a batch waits in Redis for its commit, which follows at once; what a killed worker left is gone then."""
 
 CommitResult = Literal["committed", "duplicate", "closed", "too large", "full"]
 
@@ -47,7 +47,7 @@ class Ticket:
 
     @property
     def indices(self) -> NDArray[np.int64]:
-        """(stop - start,) int64"""
+        """The indices of the ticket, (stop - start,) int64."""
         return np.arange(self.start, self.stop, dtype=np.int64)
 
     def __str__(self) -> str:

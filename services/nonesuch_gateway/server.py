@@ -105,7 +105,7 @@ def make_server(settings: GatewaySettings) -> uvicorn.Server:
 
 
 def _check_certificate(settings: GatewaySettings) -> None:
-    """Find now what uvicorn would stumble over when it has begun to serve."""
+    """Find now what uvicorn would stumble over in a certificate or a key when it has begun to serve."""
     if settings.tls_certificate is None or settings.tls_key is None:
         return
     try:

@@ -19,70 +19,70 @@ PREFIX = "NONESUCH_GATEWAY_"
 
 
 class GatewaySettings(Frozen):
-    """Where the gateway listens and what it allows one request, and all of them together, to take."""
+    """The gateway's settings: where it listens and what it allows one request, and all of them together, to take."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
-    """0 stands for any free port."""
+    """The port to listen on; 0 stands for any free one."""
     redis: RedisSettings = RedisSettings()
     tls_certificate: Path | None = None
-    """PEM: the gateway's certificate, and those that stand between it and the root. With it, HTTPS and nothing else."""
+    """The gateway's certificate (PEM), and those between it and the root. With it, HTTPS and nothing else."""
     tls_key: Path | None = None
-    """PEM: its private key, without a passphrase."""
+    """The certificate's private key (PEM), without a passphrase."""
     tokens: Path | None = None
-    """The file that `nonesuch token` writes. Without one nobody is asked for a token."""
+    """The file of tokens that `nonesuch token` writes. Without one nobody is asked for a token."""
     allow_anonymous: bool = False
     """Whether a gateway without tokens may listen where other machines reach it."""
 
     default_generator: Name = "fashion-mnist"
-    """What a request gets that names no generator while several are hosted."""
+    """The generator of a request that names none while several are hosted."""
     max_count: int = Field(default=100_000, ge=1, le=10_000_000)
-    """Images in one request."""
+    """How many images one request may ask for."""
     max_body_bytes: int = Field(default=2**20, ge=1024)
-    """Of a request, but for snapshots."""
+    """How many bytes the body of a request may have, but for snapshots."""
     max_snapshot_bytes: int = Field(default=256 * 2**20, ge=1024)
-    """Of one published snapshot."""
+    """How many bytes one published snapshot may have."""
     max_uploads: int = Field(default=2, ge=1)
     """Snapshots that are received at the same time, each in memory until it is published; the next one gets 429."""
     default_deadline_s: float = Field(default=120.0, gt=0)
-    """From the request to the last image, when the request does not say."""
+    """Seconds from the request to its last image, when the request does not say."""
     max_deadline_s: float = Field(default=3600.0, gt=0)
 
     max_streams: int = Field(default=128, ge=1)
     """Requests that mint at the same time; the next one gets 429. Each takes one Redis connection while it waits."""
     max_reply_bytes: int = Field(default=512 * 2**20, ge=1)
-    """What the rings of all replies together may take of Redis, and at worst of the gateway; beyond it 429."""
+    """Bytes that the rings of all replies together may take of Redis, and at worst of the gateway; beyond it 429."""
     reply_slots: int = Field(default=8, ge=1, le=256)
     """Tickets of one request that workers may have finished or in the making, of 4 MiB at most."""
     reply_ttl_s: float = Field(default=30.0, gt=0)
-    """How long a reply outlives a gateway that was killed."""
+    """How many seconds a reply outlives a gateway that was killed."""
     buffer_bytes: int = Field(default=8 * 2**20, ge=0)
     """An answer of at most so many bytes is sent when it is whole, with length and digest. Each of `max_streams` may
     hold as much."""
     max_order_count: int = Field(default=1_000_000, ge=1, le=10_000_000)
-    """Images in one order of /v1/orders."""
+    """How many images one order of /v1/orders may ask for."""
     max_order_deadline_s: float = Field(default=86_400.0, gt=0)
-    """From the order to its last image, also when the order does not say."""
+    """Seconds from an order of /v1/orders to its last image at most, also when the order does not say."""
     order_bytes: int = Field(default=32 * 2**20, ge=1)
-    """What the ring of one such order may take of Redis; workers wait while it is full."""
+    """Bytes that the ring of one order of /v1/orders may take of Redis; workers wait while it is full."""
     max_orders: int = Field(default=8, ge=1)
-    """How many such orders there are in Redis at a time; the next one gets 429."""
+    """How many orders of /v1/orders there are in Redis at a time; the next one gets 429."""
     order_ttl_s: float = Field(default=3600.0, gt=0)
-    """How long such an order, made or not, is kept when nobody asks about it."""
+    """How many seconds an order of /v1/orders, made or not, is kept when nobody asks about it."""
 
     max_watchers: int = Field(default=256, ge=1)
     """Clients that follow orders by events at the same time; the next one gets 503."""
 
     stall_s: float = Field(default=60.0, gt=0)
-    """A client that accepts no data for this long is cut off."""
+    """A client that accepts no data for so many seconds is cut off."""
     shutdown_s: int = Field(default=10, ge=1)
-    """How long a stopping gateway lets open requests go on; then they are cut off and their orders end."""
+    """How many seconds a stopping gateway lets open requests go on; then they are cut off and their orders end."""
     drain_s: float = Field(default=0.1, ge=0)
-    """How long a stopping gateway answers new requests with 503 at least, so that a load balancer sees it at
+    """How many seconds a stopping gateway answers new requests with 503 at least, so that a load balancer sees it at
     /readyz. It does so anyway while requests are open."""
 
     log_format: LogFormat | None = None
-    """text or json; unset, text on a terminal and else json."""
+    """The form of log lines, text or json; unset, text on a terminal and else json."""
 
     @model_validator(mode="after")
     def _a_certificate_has_a_key(self) -> Self:

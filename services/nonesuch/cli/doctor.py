@@ -79,10 +79,10 @@ def _plan(options: dict[str, object]) -> "Iterator[Finding]":
     """Print what a setup takes, and find whether Redis may have as much."""
     from nonesuch.config import validated
     from nonesuch.doctor.maxmemory import check_maxmemory
-    from nonesuch.doctor.plan import Limits, Setup
+    from nonesuch.doctor.plan import MemoryLimits, Setup
     from nonesuch.doctor.sizing import maxmemory, process_lines, redis_lines
 
-    setup = validated(Setup, {**options, "limits": Limits.from_env()}, "the plan")
+    setup = validated(Setup, {**options, "limits": MemoryLimits.from_env()}, "the plan")
     lines = redis_lines(setup)
     console = Console(highlight=False, width=None if Console().is_terminal else 160)
     console.print(_table("Redis, at most", lines, total=True))

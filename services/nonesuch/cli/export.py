@@ -19,7 +19,7 @@ from nonesuch.tally import Tally
 
 
 @dataclass(frozen=True)
-class Exported:
+class Written:
     """What an export has written."""
 
     rows: int
@@ -37,7 +37,7 @@ def export(
     *,
     timeout_s: float = 120.0,
     on_rows: Callable[[int], None] = lambda rows: None,
-) -> Exported:
+) -> Written:
     """Place an order and write its images to `path` in index order. Blocks until they are there.
 
     The file appears when it is complete. Raises what `place` raises, `TakeTimeout` when nothing came for
@@ -57,7 +57,7 @@ def export(
 
 def _write(
     link: Link, order: Order, ring: RingSpec, path: Path, form: str, timeout_s: float, on_rows: Callable[[int], None]
-) -> Exported:
+) -> Written:
     writer: Writer | None = None
     ledger = Ledger()
     try:
@@ -72,7 +72,7 @@ def _write(
                 on_rows(delivery.rows)
         if taken.state != "done":
             raise OrderFailed(f"order {order.id} ended {taken.state} after {taken.rows} images: {taken.reason}")
-        return Exported(taken.rows, taken.tally, ledger)
+        return Written(taken.rows, taken.tally, ledger)
     finally:
         if writer is not None:
             writer.close()

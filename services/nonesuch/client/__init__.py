@@ -6,7 +6,7 @@
          │
          └──► httpx ──► gateway
 
-What is right of the clients is written once and does no I/O (`wire`).
+What is right of the clients is written once and does no I/O (`exchange.wire`).
 """
 
 from nonesuch.client.images.batch import Batch

@@ -75,7 +75,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """As `Client`."""
+        """Does not connect yet. Args and raises: as `Client`."""
         given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
         self.settings = ClientSettings.of(given)
         self._calls = Calls(retries=self.settings.retries)

@@ -11,9 +11,9 @@ from nonesuch.link.commands import Call
 from nonesuch.link.connection import Link
 
 SETTING = "NONESUCH_REDIS_MAXMEMORY"
-"""Of a Redis that docker compose starts."""
+"""The variable that sets the `maxmemory` of a Redis that docker compose starts."""
 _UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 2**10, "m": 10**6, "mb": 2**20, "g": 10**9, "gb": 2**30}
-"""As in redis.conf."""
+"""The units of a size, in bytes, as redis.conf has them."""
 
 
 def check_maxmemory(needed: int, env: Mapping[str, str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What is to run, as far as its memory depends on it. `sizing` says what it takes."""
+"""The plan: what is to run, as far as its memory depends on it. `sizing` says what it takes."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Known:
-    """What sizes depend on, of a generator that we know."""
+    """What sizes depend on, of a generator that is known here."""
 
     side: int
     """Images are side × side."""
@@ -23,7 +23,7 @@ class Known:
     classes: int
     z_dim: int
     weights_mb: float
-    """Of its file, in MB."""
+    """The size of the generator's file, in MB."""
 
 
 KNOWN = {
@@ -33,7 +33,7 @@ KNOWN = {
 }
 
 
-class Limits(Frozen):
+class MemoryLimits(Frozen):
     """The gateway's settings that bound memory, with its names and defaults: the gateway itself need not be here."""
 
     max_streams: int = Field(default=128, ge=1)
@@ -66,14 +66,14 @@ class Setup(Frozen):
     """Runs at a time, `SmoothedDataset`s included: each has a ring and a channel of snapshots."""
     ring_slots: int = Field(default=16, ge=1, le=4096)
     images: int = Field(default=4000, ge=2)
-    """N, of a trainer's resident dataset."""
+    """N, how many images a trainer's resident dataset has."""
     replacement: float = Field(default=0.5, ge=0, le=1)
-    """r"""
+    """r, the replacement fraction of a resident dataset."""
     soft_labels: bool = False
     snapshot_mb: float = Field(default=2.9, gt=0)
-    """Of one classifier's weights; a ResNet-18 of width 16 by default."""
+    """The size of one classifier's weights, in MB; that of a ResNet-18 of width 16 by default."""
     snapshots_kept: int = Field(default=3, ge=1)
-    limits: Limits = Limits()
+    limits: MemoryLimits = MemoryLimits()
 
     @model_validator(mode="after")
     def _generator_is_known(self) -> Self:
@@ -86,7 +86,7 @@ class Setup(Frozen):
 
     @property
     def facts(self) -> Known:
-        """The generator's, with what was given in their place."""
+        """What sizes depend on: the generator's facts, but for those that were given in their place."""
         known = KNOWN.get(self.generator, KNOWN["biggan-deep-256"])
         side, channels = self.side or known.side, self.channels or known.channels
         weights = known.weights_mb if self.weights_mb is None else self.weights_mb

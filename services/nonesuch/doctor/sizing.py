@@ -13,21 +13,21 @@ from nonesuch.schema import batch_bytes
 from nonesuch.snapshots import CHUNK_BYTES
 
 _OVERHEAD = 12
-"""Redis stores a large value with a header of 9 bytes and the 3 that end it in the protocol and in C."""
+"""Bytes around a large value in Redis: a header of 9, and the 3 that end it in the protocol and in C."""
 ROUNDING = 1.25
 """The most that Redis' allocator adds to a value beyond 64 KiB (`allocated`)."""
 REDIS_BYTES = 2 * MIB
-"""An empty Redis with our scripts."""
+"""Bytes of an empty Redis with our scripts."""
 ORDER_BYTES = 8 * 1024
-"""An open order and an empty ring of eight slots: 5 KiB, and some for its tickets."""
+"""Bytes of an open order and an empty ring of eight slots: 5 KiB, and some for its tickets."""
 CONNECTION_BYTES = 48 * 1024
 
 PROCESS_BYTES = {"gateway": 200 * MIB, "worker": 475 * MIB, "ray": 768 * MIB, "trainer": 900 * MIB}
-"""Of a process of the default setup. `ray` is Ray with the fleet's driver, once for each machine."""
+"""Bytes of a process of the default setup, by kind. `ray` is Ray with the fleet's driver, once for each machine."""
 LOADING = 4
 """Copies of a generator's weights while it is brought into its minting form; afterwards micro-batches live there."""
 _ROW_BYTES = 36
-"""Of a resident image, beside its pixels: label, order, index, snapshot (8 bytes each) and birth (4)."""
+"""Bytes of a resident image beside its pixels: label, order, index, snapshot (8 each) and birth (4)."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from nonesuch.errors import ServiceError
 
 BLOCK_MB = 64
-"""Larger than what glibc keeps without being told to: 32 MiB at most."""
+"""The size of the block in MiB: larger than what glibc keeps without being told to, 32 MiB at most."""
 KEPT_FAULTS = 8
-"""At most so many for a block that is kept. One that is not takes 32 at least, even of huge pages (2 MiB)."""
+"""The most page faults of a block that is kept. One that is not takes 32 at least, even of huge pages (2 MiB)."""
 _ROUNDS = 6
 _TIMEOUT_S = 30.0
 

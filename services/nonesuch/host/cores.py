@@ -15,9 +15,9 @@ class Cores:
 
     machine: int
     affinity: int
-    """Those that it may be put on (taskset, cpusets, `docker run --cpuset-cpus`)."""
+    """The cores that the process may be put on (taskset, cpusets, `docker run --cpuset-cpus`)."""
     quota: float | None
-    """What its cgroups grant it (`CPUQuota=`, `docker run --cpus`, limits in Kubernetes); None: as much as it likes."""
+    """What cgroups grant it (`CPUQuota=`, `docker run --cpus`, limits in Kubernetes); None: as much as it likes."""
 
     @property
     def usable(self) -> int:

@@ -39,23 +39,23 @@ CPU_SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296"
     ":glibc.malloc.trim_threshold=8589934592:glibc.malloc.arena_max=1",
 }
-"""Of every process that does tensor work on a CPU, and of the gateway, whose batches are large blocks as well."""
+"""Variables of every process that does tensor work on a CPU, and of the gateway, whose batches are large blocks too."""
 RAY_SETTINGS = {**CPU_SETTINGS, "GOMP_SPINCOUNT": "1000"}
-"""Of Ray's among them."""
+"""Variables of Ray's processes that do tensor work on a CPU."""
 THREADS = "OMP_NUM_THREADS"
 STARTED_AGAIN = "NONESUCH_STARTED_AGAIN"
-"""Holds the id of a process that has started itself again, and so keeps it from doing it twice."""
+"""The variable that holds the id of a process that has started itself again, so that it does not do it twice."""
 
 
 def tensor_environment() -> dict[str, str]:
     """The variables that a command doing tensor work must find when it starts: allocator and threads, by the rules
-    above. What is set here already stays as it is."""
+    of this module. What is set here already stays as it is."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun says it
     return {**_unless_set(CPU_SETTINGS), THREADS: os.environ.get(THREADS) or str(max(1, available_cores() // ranks))}
 
 
 def ray_environment(threads: int) -> dict[str, str]:
-    """The same for a process of Ray's: allocator, spinning, and so many threads, whatever is set here."""
+    """The variables of a process of Ray's: allocator, spinning, and so many threads, whatever is set here."""
     return {**_unless_set(RAY_SETTINGS), THREADS: str(threads)}
 
 

@@ -1,4 +1,4 @@
-"""Which release of Nonesuch this is."""
+"""The release of Nonesuch that is installed."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""How code that was asked to stop says so, and how it finds out."""
 
 import threading
 
@@ -8,7 +8,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Terminated(Stopped):
-    """Asked by SIGTERM: by whoever looks after the process, not by a person at its terminal."""
+    """The run was asked to stop by SIGTERM: by whoever looks after the process, not by a person at its terminal."""
 
 
 def check(stop: threading.Event) -> None:

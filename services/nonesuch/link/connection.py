@@ -23,9 +23,9 @@ from nonesuch.link.keys import Keys
 from nonesuch.link.refusals import translated
 
 MAX_CONNECTIONS = 1024
-"""Of one link: a blocking call has a connection for itself."""
+"""How many connections one link has at most: a blocking call has one for itself."""
 READ_BYTES = 2**20
-"""What a socket is read by. Batches have megabytes."""
+"""How many bytes of a socket are read at a time. Batches have megabytes."""
 
 
 class _Credentials(CredentialProvider):

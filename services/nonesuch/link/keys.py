@@ -1,6 +1,6 @@
 """Every Redis key that Nonesuch uses, in one place.
 
-`prelude.lua` builds the same names for the scripts; `tests/contract/test_keys.py` holds the two together.
+`lua/prelude.lua` builds the same names for the scripts; `tests/contract/test_keys.py` holds the two together.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class Keys:
 
     @property
     def deadlines(self) -> str:
-        """Sorted set: order id → time in ms."""
+        """Sorted set: order id → time in ms of its deadline."""
         return f"{self.namespace}:deadlines"
 
     @property
@@ -93,11 +93,11 @@ class Keys:
         return f"{self.ring(name)}:in_hand"
 
     def free(self, name: str) -> str:
-        """List: numbers of the free slots."""
+        """List: numbers of the ring's free slots."""
         return f"{self.ring(name)}:free"
 
     def orders(self, name: str) -> str:
-        """Set: ids of the open orders that deliver here."""
+        """Set: ids of the open orders that deliver to the ring."""
         return f"{self.ring(name)}:orders"
 
     def slot(self, name: str, number: int) -> str:

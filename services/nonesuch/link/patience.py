@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 PASSING = (Unreachable, Busy, NoWorkers, GeneratorNotFound, RingClosed)
 """Troubles that pass if somebody looks after the service: one whose Redis was restarted shows them one by one."""
 SAY_S = 10.0
-"""Between two lines about what is being waited for."""
+"""Seconds between two lines about what is being waited for."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 

@@ -15,17 +15,17 @@ blmove del eval evalsha exists get getbit hdel hexists hget hgetall hincrby hmge
 ltrim mget persist pexpire ping pttl rename rpush sadd scard set setbit smembers srem strlen time zadd zcard zrange zrem
 zscore
 """
-"""Of those who place orders, take batches and publish snapshots."""
+"""The commands of those who place orders, take batches and publish snapshots."""
 _MINTING = """
 blpop del eval evalsha exists get getbit hdel hexists hget hgetall hincrby hmget info llen lmove lpop lpush lrange lrem
 ltrim mget persist ping rename rpush sadd set setbit smembers srem strlen time zadd zcard zrange zrem
 """
-"""Of those who claim and commit tickets, fetch snapshots, and look whether they are in the catalogue."""
+"""The commands of those who claim and commit tickets, fetch snapshots, and look whether they are in the catalogue."""
 _LOOKING = """
 dbsize exists get getbit hexists hget hgetall hmget info lindex llen lrange memory|usage mget ping pttl scan scard
 slowlog|get smembers strlen time ttl type zcard zrange zscore
 """
-"""Of a person who wants to know what is there: reads, and nothing that holds up the others for long."""
+"""The commands of a person who wants to know what is there: reads, and nothing that holds up the others for long."""
 
 USERS: Mapping[str, frozenset[str]] = {
     "gateway": frozenset(_PLACING.split()),

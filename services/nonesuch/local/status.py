@@ -19,7 +19,7 @@ class Status:
     """A moment of the service."""
 
     at: float
-    """Monotonic seconds."""
+    """When it was, in seconds of the monotonic clock."""
     catalog: Catalog
     orders: int
     rings: dict[str, RingStats]
@@ -50,7 +50,7 @@ def read_status(keys: Keys) -> Op[Status]:
 
 
 def one_line(status: Status, rate: float) -> str:
-    """For logs and pipes."""
+    """The status as one line, for logs and pipes."""
     rings = " ".join(f"{name}={s.unread}/{s.slots}" for name, s in status.rings.items()) or "none"
     return (
         f"workers={len(status.catalog.workers)} images={status.images} rate={rate:.0f}/s orders={status.orders} "
@@ -59,7 +59,7 @@ def one_line(status: Status, rate: float) -> str:
 
 
 def as_table(status: Status, rate: float, title: str) -> Table:
-    """For a terminal."""
+    """The status as a table, for a terminal."""
     table = Table(title=title, title_justify="left", caption=one_line(status, rate), caption_justify="left")
     for column in ("worker", "device", "generators", "tickets", "images"):
         table.add_column(column, justify="right" if column in ("tickets", "images") else "left")

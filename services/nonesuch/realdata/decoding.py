@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]
 OnImages = Callable[[int], None]
-"""Told how many more images were read."""
+"""What is told how many more images were read."""
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "La")

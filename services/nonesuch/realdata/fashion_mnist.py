@@ -40,7 +40,7 @@ IDX_FILES: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-"""Images and labels of MNIST and of those that are stored like it; gzipped or not."""
+"""The files of images and labels of MNIST and of those that are stored like it, by split; gzipped or not."""
 
 
 @dataclass(frozen=True, eq=False)

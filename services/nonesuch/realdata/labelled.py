@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata.decoding import Canvas, OnImages, Shape, check_shape
 from nonesuch.realdata.fashion_mnist import VALIDATION_PER_CLASS, RealImages, Split, drawn_rows, load_fashion_mnist
-from nonesuch.realdata.labelled_sources import Part, Stored, open_labelled
-from nonesuch.realdata.sources import Arrays, Source, name_of
+from nonesuch.realdata.labelled_sources import LabelledSource, LabelledSplit, open_labelled
+from nonesuch.realdata.sources import Arrays, ImageSource, name_of
 
 FASHION_MNIST = "fashion-mnist"
 VALIDATION_FRACTION = 0.1
-"""Of the smallest class: so many of each class are the validation split, unless a number is given."""
+"""How many of each class are the validation split unless a number is given, as a fraction of the smallest class."""
 
 
 def read_labelled(
@@ -125,7 +125,7 @@ def _shown(path: Path) -> str:
     return str(path.absolute()) if name_of(path) == FASHION_MNIST else name_of(path)
 
 
-def _part(stored: Stored, split: Split, source: str) -> Part:
+def _part(stored: LabelledSource, split: Split, source: str) -> LabelledSplit:
     if split not in stored.parts:
         raise DataNotFound(
             f"{source} has no {split} split, only {' and '.join(stored.parts)}: a validation split is cut from the "
@@ -134,8 +134,8 @@ def _part(stored: Stored, split: Split, source: str) -> Part:
     return stored.parts[split]
 
 
-def _labels(stored: Stored, part: Part) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """(N,) in [0, K) and the K names. Classes that nobody declares are those of the training images."""
+def _labels(stored: LabelledSource, part: LabelledSplit) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The labels, (N,) in [0, K), and the K names. Classes that nobody declares are those of the training images."""
     found = part.labels()
     names = stored.class_names
     if names is None:
@@ -160,7 +160,7 @@ def _labels(stored: Stored, part: Part) -> tuple[NDArray[np.int32], tuple[str, .
     return labels, names
 
 
-def _numbered(labels: NDArray[Any], names: tuple[str, ...], part: Part) -> NDArray[np.int64]:
+def _numbered(labels: NDArray[Any], names: tuple[str, ...], part: LabelledSplit) -> NDArray[np.int64]:
     """(N,) strings to their places among the names."""
     known, where = np.unique(labels, return_inverse=True)
     numbers = {name: i for i, name in enumerate(names)}
@@ -169,7 +169,7 @@ def _numbered(labels: NDArray[Any], names: tuple[str, ...], part: Part) -> NDArr
     return np.array([numbers[str(name)] for name in known], np.int64)[where]
 
 
-def _names(labels: NDArray[Any], part: Part) -> tuple[str, ...]:
+def _names(labels: NDArray[Any], part: LabelledSplit) -> tuple[str, ...]:
     """The strings, sorted, or "0", "1", … up to the highest number."""
     if not len(labels):
         raise DataNotFound(f"{part.name} has no labels")
@@ -182,7 +182,9 @@ def _names(labels: NDArray[Any], part: Part) -> tuple[str, ...]:
     return tuple(map(str, range(int(labels.max()) + 1)))
 
 
-def _cut(labels: NDArray[np.int32], names: tuple[str, ...], asked: int | None, part: Part) -> NDArray[np.int64]:
+def _cut(
+    labels: NDArray[np.int32], names: tuple[str, ...], asked: int | None, part: LabelledSplit
+) -> NDArray[np.int64]:
     """The rows, ascending, that are the validation split."""
     counts = np.bincount(labels, minlength=len(names))
     smallest = int(counts.argmin())
@@ -196,7 +198,7 @@ def _cut(labels: NDArray[np.int32], names: tuple[str, ...], asked: int | None, p
     return drawn_rows(labels, per_class, len(names))
 
 
-def _read(source: Source, rows: NDArray[np.int64], shape: Shape | None, on_images: OnImages) -> NDArray[np.uint8]:
+def _read(source: ImageSource, rows: NDArray[np.int64], shape: Shape | None, on_images: OnImages) -> NDArray[np.uint8]:
     canvas = Canvas(len(rows), shape, on_images)
     source.fill(canvas, rows)
     return canvas.images

@@ -1,4 +1,4 @@
-"""Where a source of labelled real images keeps which split, and what its labels and classes are.
+"""Sources of labelled real images: where each keeps which split, and what its labels and classes are.
 
 A folder of class folders, Parquet, IDX, NPZ. Nothing is read here but names; labels and images when a part is asked.
 """
@@ -18,7 +18,7 @@ from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata import npz, sources
 from nonesuch.realdata.fashion_mnist import IDX_FILES, Split, idx_file, read_idx
 from nonesuch.realdata.shards import Shards
-from nonesuch.realdata.sources import Arrays, ImageFiles, Source, files_in, first_bytes, is_idx, reading
+from nonesuch.realdata.sources import Arrays, ImageFiles, ImageSource, files_in, first_bytes, is_idx, reading
 from nonesuch.realdata.splits import SPLITS, by_split, files_by_split
 
 KINDS = f"{sources.KINDS} with its labels beside it, an NPZ file, or fashion-mnist"
@@ -31,26 +31,26 @@ _NPZ: dict[Split, tuple[tuple[str, str], ...]] = {  # images and labels, as we, 
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledSplit:
     """One split of a source, as it is stored."""
 
     name: str
-    """Of its folder or file, for messages."""
+    """The name of the split's folder or file, for messages."""
     labels: Callable[[], NDArray[Any]]
     """Reads (N,) integers, or strings."""
-    images: Callable[[], Source]
+    images: Callable[[], ImageSource]
     """Opens the N images."""
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The splits that a source has, and the names of its classes if it declares them."""
+class LabelledSource:
+    """A source of labelled images: the splits that it has, and the names of its classes if it declares them."""
 
-    parts: Mapping[Split, Part]
+    parts: Mapping[Split, LabelledSplit]
     class_names: tuple[str, ...] | None
 
 
-def open_labelled(path: Path) -> Stored:
+def open_labelled(path: Path) -> LabelledSource:
     """Find out what a source is. Raises what `labelled.read_labelled` does."""
     if path.is_dir():
         if any(idx_file(path, images) for images, _ in IDX_FILES.values()):
@@ -63,7 +63,7 @@ def open_labelled(path: Path) -> Stored:
         case b"PK\x03\x04":
             return _npz(path)
         case start if is_idx(start):
-            return Stored({"train": _idx_part(path, _labels_beside(path))}, _declared(path.parent))
+            return LabelledSource({"train": _idx_part(path, _labels_beside(path))}, _declared(path.parent))
         case start:
             raise InvalidValue(
                 f"{path} is neither a Parquet, an IDX nor an NPZ file (it starts with {start.hex() or 'nothing'}): "
@@ -71,7 +71,7 @@ def open_labelled(path: Path) -> Stored:
             )
 
 
-def _class_folders(folder: Path, files: Sequence[Path]) -> Stored:
+def _class_folders(folder: Path, files: Sequence[Path]) -> LabelledSource:
     """FOLDER/<class>/…, or FOLDER/<split>/<class>/…; classes are sorted by name. `files` are all images, sorted."""
     tops = _folders(folder)
     splits = tops & SPLITS.keys()
@@ -81,10 +81,10 @@ def _class_folders(folder: Path, files: Sequence[Path]) -> Stored:
         roots = {"train": folder}
     names = tuple(sorted(_folders(roots.get("train") or next(iter(roots.values())))))
     parts = {split: _class_part(root, files, names) for split, root in roots.items()}
-    return Stored(parts, names)
+    return LabelledSource(parts, names)
 
 
-def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...]) -> Part:
+def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...]) -> LabelledSplit:
     @cache
     def images() -> list[Path]:
         return [path for path in files if path.is_relative_to(root) and path.parent != root]
@@ -101,7 +101,7 @@ def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...]) -> Pa
         depth = len(root.parts)
         return np.array([numbers[path.parts[depth]] for path in images()], np.int64)
 
-    return Part(str(root), labels, lambda: ImageFiles(images()))
+    return LabelledSplit(str(root), labels, lambda: ImageFiles(images()))
 
 
 def _folders(folder: Path) -> set[str]:
@@ -109,26 +109,26 @@ def _folders(folder: Path) -> set[str]:
         return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
 
-def _parquet(files: Mapping[Split, Sequence[Path]]) -> Stored:
+def _parquet(files: Mapping[Split, Sequence[Path]]) -> LabelledSource:
     shards = {split: Shards(paths) for split, paths in files.items()}
     names = (shards.get("train") or next(iter(shards.values()))).class_names()
 
-    def images(split: Split) -> Source:
+    def images(split: Split) -> ImageSource:
         return shards[split]
 
-    parts = {s: Part(str(files[s][0]), shards[s].labels, partial(images, s)) for s in shards}
-    return Stored(parts, names)
+    parts = {s: LabelledSplit(str(files[s][0]), shards[s].labels, partial(images, s)) for s in shards}
+    return LabelledSource(parts, names)
 
 
-def _idx_folder(folder: Path) -> Stored:
-    parts: dict[Split, Part] = {}
+def _idx_folder(folder: Path) -> LabelledSource:
+    parts: dict[Split, LabelledSplit] = {}
     for split, (images, labels) in IDX_FILES.items():
         if found := idx_file(folder, images):
             beside = idx_file(folder, labels)
             if beside is None:
                 raise DataNotFound(f"{folder} has {found.name}, but no {labels} (.gz or not): put it there")
             parts[split] = _idx_part(found, beside)
-    return Stored(parts, _declared(folder))
+    return LabelledSource(parts, _declared(folder))
 
 
 def _labels_beside(images: Path) -> Path:
@@ -145,14 +145,14 @@ def _labels_beside(images: Path) -> Path:
     return found
 
 
-def _idx_part(images: Path, labels: Path) -> Part:
+def _idx_part(images: Path, labels: Path) -> LabelledSplit:
     def read() -> NDArray[np.uint8]:
         found = read_idx(labels)
         if found.ndim != 1:
             raise InvalidValue(f"{labels} holds {found.shape}, not labels (N,): are these the images?")
         return found
 
-    return Part(str(images), read, lambda: Arrays(read_idx(images), str(images)))
+    return LabelledSplit(str(images), read, lambda: Arrays(read_idx(images), str(images)))
 
 
 def _declared(folder: Path) -> tuple[str, ...] | None:
@@ -169,18 +169,20 @@ def _declared(folder: Path) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _npz(path: Path) -> Stored:
+def _npz(path: Path) -> LabelledSource:
     present = npz.names_in(path)
-    parts: dict[Split, Part] = {}
+    parts: dict[Split, LabelledSplit] = {}
     for split, pairs in _NPZ.items():
         for images, labels in pairs:
             if images in present and labels not in present:
                 raise DataNotFound(f"{path} has {images!r}, but no {labels!r}: save the labels with the images")
             if images in present:
                 source = partial(npz.read_images, path, images)
-                parts.setdefault(split, Part(f"{images!r} of {path}", partial(npz.read_labels, path, labels), source))
+                parts.setdefault(
+                    split, LabelledSplit(f"{images!r} of {path}", partial(npz.read_labels, path, labels), source)
+                )
     if not parts:
         known = ", ".join(f"{images} and {labels}" for pairs in _NPZ.values() for images, labels in pairs)
         raise InvalidValue(f"{path} has the arrays {', '.join(sorted(present))}: name them {known}")
     names = tuple(map(str, npz.read_array(path, "class_names").tolist())) if "class_names" in present else None
-    return Stored(parts, names)
+    return LabelledSource(parts, names)

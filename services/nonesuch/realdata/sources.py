@@ -21,7 +21,7 @@ KINDS = "a folder of images, a Parquet file or a folder of them, an IDX file"
 _ROWS = 256  # copied at a time
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Images that can be read by row."""
 
     def __len__(self) -> int: ...
@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class Arrays:
-    """(N, h, w) or (N, h, w, c) in memory. `name` is for messages."""
+    """Images in memory, (N, h, w) or (N, h, w, c). `name` is for messages."""
 
     def __init__(self, images: NDArray[np.uint8], name: str) -> None:
         self._images = with_channels(images, name)
@@ -128,7 +128,7 @@ def reading(path: Path, kinds: str = KINDS) -> Iterator[None]:
 
 
 def first_bytes(path: Path, kinds: str = KINDS) -> bytes:
-    """The first 4, by which the kinds of files are told apart. Raises `DataNotFound`."""
+    """The first 4 bytes of a file, by which the kinds of files are told apart. Raises `DataNotFound`."""
     with reading(path, kinds), path.open("rb") as file:
         return file.read(4)
 

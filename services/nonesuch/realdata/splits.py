@@ -1,4 +1,4 @@
-"""Which files and folders are which split, by their names.
+"""Splits by the names of files and folders.
 
 Read are "train", "validation" (or "val", "valid") and "test", as torchvision's users and Hugging Face name them.
 """
@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})")
 
 
 def by_split(named: Mapping[str, T], where: Path) -> dict[Split, T]:
-    """What has one of the names in `SPLITS`, by split. Raises `InvalidValue` if two are the same split's."""
+    """What has one of the names in `SPLITS`, by its split. Raises `InvalidValue` if two are the same split's."""
     found: dict[Split, T] = {}
     for name, value in named.items():
         if (split := SPLITS[name]) in found:

@@ -23,7 +23,7 @@ from nonesuch.realdata.sources import (
     PARQUET,
     Arrays,
     ImageFiles,
-    Source,
+    ImageSource,
     files_below,
     files_in,
     first_bytes,
@@ -93,7 +93,7 @@ def read_images(
     check_shape(image_shape)
     if limit < 1 or seed < 0:
         raise InvalidValue(f"limit {limit} with seed {seed} draws nothing: give at least 1 and 0", field="limit")
-    source: Source
+    source: ImageSource
     if isinstance(path, str) and (named := _NAMED.fullmatch(path)):
         source, name = Arrays(load_fashion_mnist(cast(Split, named[1]), folder).images, path), path
     else:
@@ -106,7 +106,7 @@ def read_images(
     return UnlabelledImages(canvas.images, name, len(source))
 
 
-def _open(path: Path) -> Source:
+def _open(path: Path) -> ImageSource:
     """The images at a path. Raises what `read_images` does."""
     if path.is_dir():
         return _open_folder(path)
@@ -126,7 +126,7 @@ def _open(path: Path) -> Source:
             )
 
 
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path) -> ImageSource:
     images, shards = files_in(folder)
     if images:
         return ImageFiles(images)

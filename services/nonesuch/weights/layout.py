@@ -24,11 +24,11 @@ from nonesuch.model import Frozen
 Bytes = bytes | bytearray | memoryview
 
 MAX_HEADER_BYTES = 2**20
-"""A network of 1000 tensors has a header of 100 KB."""
+"""The longest header that is read, in bytes: a network of 1000 tensors has one of 100 KB."""
 MAX_NAME = 512
 MAX_RANK = 16
 BLOCK_BYTES = 4 * 2**20
-"""What is looked at together for values that are not finite; a multiple of every item's size."""
+"""How many bytes are looked at together for values that are not finite; a multiple of every item's size."""
 
 _METADATA = "__metadata__"
 _ITEM_BYTES = {
@@ -51,13 +51,13 @@ class _Entry(Frozen):
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where one tensor lies."""
+    """The place of one tensor in a payload."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int
-    """In bytes, from the beginning of the payload; so is `stop`."""
+    """The tensor's first byte, counted from the beginning of the payload, as is `stop`."""
     stop: int
 
 
@@ -67,7 +67,7 @@ class Layout:
 
     metadata: dict[str, str]
     tensors: tuple[TensorPlace, ...]
-    """In the order in which they lie."""
+    """The places of the tensors, in the order in which they lie."""
 
 
 def read_layout(payload: Bytes) -> Layout:

@@ -25,7 +25,7 @@ from nonesuch_gateway.access.tokens import Token, Tokens
 from nonesuch_gateway.http.problems import answer_error
 
 PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"})
-"""What load balancers and newcomers need."""
+"""The paths that need no token: what load balancers and newcomers ask for."""
 
 NEEDED: Mapping[tuple[str, str], tokens.Scope | None] = {
     ("POST", "/v1/batches"): "mint",
@@ -52,7 +52,7 @@ forgotten here needs `admin`, and fails a test."""
 BEARER = HTTPBearer(
     scheme_name="token", bearerFormat="nsk_<id>_<secret>", description="From `nonesuch token create`.", auto_error=False
 )
-"""Says in OpenAPI how to authenticate."""
+"""What says in the OpenAPI document how to authenticate."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,16 @@ class Caller:
         return "anybody" if self.token is None else self.token.id
 
     def may(self, scope: tokens.Scope | None) -> bool:
-        """Whether a scope is granted."""
+        """Whether a scope is granted to the caller."""
         return self.token is None or self.token.allows(scope)
 
     @property
     def confined_to(self) -> str | None:
-        """Whose orders it may see; None means everybody's."""
+        """The owner whose orders the caller may see; None means everybody's."""
         return None if self.may("admin") else self.id
 
     def check(self, method: str, route: str) -> None:
-        """Whether it may make a request of a route, such as GET of /v1/orders/{order_id}. Raises `Forbidden`."""
+        """Raises `Forbidden` if the caller may not make a request of a route, such as GET of /v1/orders/{order_id}."""
         needed = NEEDED.get(("GET" if method == "HEAD" else method, route), "admin")
         if not self.may(needed):
             assert self.token is not None and needed is not None

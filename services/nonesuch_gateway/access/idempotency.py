@@ -25,13 +25,14 @@ from nonesuch.link.connection import AsyncLink
 from nonesuch_gateway.recipes.requests import MintRequest
 
 KEPT_S = 3600
-"""Clients that do not know try again within minutes."""
+"""How many seconds an outcome is kept: clients that do not know it try again within minutes."""
 SENT_S = 120
-"""When all images were sent, nearly every client has them. 10 requests a second leave half a megabyte in Redis."""
+"""How many seconds an outcome is kept once all images were sent: nearly every client has them then. 10 requests a
+second leave half a megabyte in Redis."""
 MAX_KEY = 255
 FIELD = "Idempotency-Key"
 SCHEMA: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"}
-"""JSON Schema of a key."""
+"""JSON Schema of an Idempotency-Key."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Once:
 
     link: AsyncLink
     name: str | None
-    """Where Redis keeps it."""
+    """The Redis key of what is kept of the request; None: nothing is."""
     path: str
 
     @classmethod

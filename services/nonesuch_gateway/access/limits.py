@@ -36,7 +36,7 @@ class Meter:
 
     @property
     def policy(self) -> str:
-        """As an item of RateLimit-Policy."""
+        """The meter as an item of RateLimit-Policy."""
         unit = "" if self.name == "requests" else f';qu="{self.name}"'
         return f'"{self.name}";q={self.limit};w={self.window_s}{unit}'
 
@@ -49,15 +49,15 @@ class Spent:
     taken: bool
     left: int
     full_in_s: float
-    """When nothing of it is used any more, if nothing more is taken."""
+    """Seconds until nothing of the meter is used any more, if nothing more is taken."""
     fits_in_s: float | None
-    """When the amount fits; None if it is more than the limit."""
+    """Seconds until the amount fits; None if it is more than the limit."""
     part: str
-    """Where it was taken, to be given back there."""
+    """The part of the window that the amount was taken from, to be given back there."""
 
     @property
     def state(self) -> str:
-        """As an item of RateLimit."""
+        """What is left of the meter, as an item of RateLimit."""
         return f'"{self.meter.name}";r={self.left};t={math.ceil(self.full_in_s)}'
 
 
@@ -76,7 +76,7 @@ def give_back(keys: Keys, token_id: str, spent: Spent, amount: int) -> Op[None]:
 
 
 def rate_limit_headers(spent: Iterable[Spent]) -> dict[str, str]:
-    """The two headers; none if there is no limit."""
+    """The headers RateLimit-Policy and RateLimit; neither if there is no limit."""
     found = list(spent)
     if not found:
         return {}
@@ -93,7 +93,7 @@ class Limits:
         self._link = link
 
     async def count_request(self, request: Request, token: Token) -> None:
-        """Raises `RateLimited`."""
+        """Count a request of a token. Raises `RateLimited`."""
         if token.requests_per_minute is None:
             return
         meter = Meter("requests", token.requests_per_minute, 60)

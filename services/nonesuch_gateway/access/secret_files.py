@@ -23,7 +23,7 @@ from nonesuch_gateway.access.tokens import editing, make_token
 
 SECRET_BYTES = 32
 SHORTEST = 32
-"""Characters. Whoever sets a password by hand takes a random one too."""
+"""The fewest characters of a password. Whoever sets one by hand takes a random one too."""
 
 ACCESS_LIST = "redis/users.acl"
 TOKENS = "gateway/tokens.json"

@@ -34,7 +34,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 SECRET_BYTES = 32
 LOCK_S = 5.0
-"""How long an edit waits for another one; each takes milliseconds."""
+"""How many seconds an edit waits for another one; each takes milliseconds."""
 
 _SHAPE = re.compile(r"nsk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _NOBODY = sha256(b"").hexdigest()
@@ -49,7 +49,7 @@ class Token(Frozen):
     id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
     label: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-    """Of the secret."""
+    """The sha256 of the token's secret."""
     scopes: tuple[Scope, ...] = Field(min_length=1)
     created: AwareDatetime
     expires: AwareDatetime | None = None
@@ -57,12 +57,12 @@ class Token(Frozen):
     requests_per_minute: int | None = Field(default=None, ge=1, le=10**6)
 
     def allows(self, scope: Scope | None) -> bool:
-        """Whether it has a scope, or includes it; every token allows None."""
+        """Whether the token has a scope, or includes it; every token allows None."""
         return scope is None or scope in self.scopes or "admin" in self.scopes
 
 
 class _Document(Frozen):
-    """The file."""
+    """The file of tokens, as a document."""
 
     version: Literal[1] = 1
     tokens: tuple[Token, ...] = ()
@@ -146,7 +146,7 @@ class Tokens:
     """The tokens of a file as they are now: a change of the file counts from the next request on."""
 
     def __init__(self, path: Path) -> None:
-        """Raises what `read_tokens` raises."""
+        """Reads the file. Raises what `read_tokens` raises."""
         self._path = path
         self._seen = self._signature()
         self._tokens: Mapping[str, Token] = read_tokens(path)
@@ -175,7 +175,7 @@ class Tokens:
         return self._tokens
 
     def _signature(self) -> tuple[int, int, int] | None:
-        """Differs when the file was written, or replaced by another; None while there is none."""
+        """What differs when the file was written, or replaced by another; None while there is none."""
         try:
             found = self._path.stat()
         except OSError:

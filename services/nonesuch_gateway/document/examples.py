@@ -34,9 +34,9 @@ class Failure(NamedTuple):
 
     status: int
     kind: type[errors.NonesuchError] | None
-    """None for what only HTTP has a name for."""
+    """The class of the error; None for what only HTTP has a name for."""
     at: str
-    """Which operations answer so: a regular expression for the beginning of `method path`."""
+    """A regular expression for the operations that answer so: for the beginning of their `method path`."""
     detail: str
     pointer: str | None = None
 

@@ -48,11 +48,11 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "X-Nonesuch-Snapshot": ("The version of the snapshot.", "3"),
     "X-Request-Id": ("Names the request in the log; a caller's own is kept.", "9f86d081884c7d659a2feaa0c55ad015"),
 }
-"""What a header says, and an example."""
+"""The headers of answers: what each says, and an example."""
 
 _NUMBERS = {"Retry-After", "X-Nonesuch-Seed", "X-Nonesuch-Snapshot"}
 _ALWAYS = {"X-Request-Id", "Retry-After", "X-Nonesuch-Order", "X-Nonesuch-Seed", "Location", "WWW-Authenticate"}
-"""Headers that never lack where they are listed below."""
+"""Headers that never lack where they are listed in `_OF_OPERATION` or `_OF_STATUS`."""
 
 _IMAGES = ("Content-Digest", "Content-Disposition", "Content-Location", "ETag", "X-Nonesuch-Order", "X-Nonesuch-Seed",
            "X-Nonesuch-Snapshot")  # fmt: skip

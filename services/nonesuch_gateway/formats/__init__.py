@@ -16,7 +16,7 @@ __all__ = ["CODECS", "CONTENT", "FORMATS", "ArrowStream", "Format", "Outline", "
 FORMATS: dict[str, type[Format]] = {
     form.name: form for form in (ArrowStream, ParquetFile, NpzFile, WebDatasetTar, FolderZip, PngGrid, JsonImages)
 }
-"""By name. The first is what a client gets that takes anything; among equals the earlier wins."""
+"""The formats by name. The first is what a client gets that takes anything; among equals the earlier wins."""
 
 
 def _example(form: type[Format]) -> dict[str, Any]:

@@ -17,9 +17,9 @@ class Range(NamedTuple):
     kind: str
     subtype: str
     quality: float
-    """In [0, 1]; 0 refuses."""
+    """How gladly it is taken, in [0, 1]; 0 refuses."""
     codecs: frozenset[str]
-    """Any of them will do; empty stands for none."""
+    """The codecs of which any will do; empty stands for none."""
 
     def exactness(self, media_type: str, codec: str) -> int:
         """How exactly it means a media type, whose codec may be "none": 3 by name, 2 by kind, 1 as anything, or 0."""
@@ -33,7 +33,7 @@ ANYTHING = Range("*", "*", 1.0, frozenset())
 
 
 def parse_accept(header: str) -> list[Range]:
-    """The entries; none when the header is empty. Parameters but `q` and `codecs` are ignored.
+    """The entries of the header; none when it is empty. Parameters but `q` and `codecs` are ignored.
 
     Raises `ValueError`, which quotes what it cannot read.
     """

@@ -23,9 +23,9 @@ class Outline:
     """What is known of an answer before its first batch."""
 
     count: int
-    """Rows that were ordered."""
+    """How many rows were ordered."""
     complete: bool = True
-    """Whether all of them will come; a strategy that rejects images may leave some out."""
+    """Whether all rows will come; a strategy that rejects images may leave some out."""
     codec: str | None = None
     """What compresses the buffers of Arrow: zstd, lz4, or None."""
 
@@ -38,23 +38,23 @@ class Format(ABC):
     """
 
     name: ClassVar[str]
-    """One of `nonesuch.schema.ENDINGS`, which says how files of the kind end."""
+    """The format's name: one of `nonesuch.schema.ENDINGS`, which says how files of the kind end."""
     media_type: str
-    """The answer's Content-Type."""
+    """The Content-Type of an answer in the format."""
     heavy: bool = True
     """Whether a batch takes so long, or touches files, that the event loop must not do it."""
     schema: ClassVar[dict[str, Any]] = {"type": "string", "format": "binary"}
     """JSON Schema of the body, for the OpenAPI document."""
     signature: ClassVar[bytes] = b""
-    """What every such file begins with."""
+    """The bytes that every file of the format begins with."""
     example: ClassVar[Any] = None
-    """A whole file, for the same document, if it is text."""
+    """A whole file, for the OpenAPI document, if it is text."""
     opened_by: ClassVar[str]
-    """What reads the file, for the same document."""
+    """What reads a file of the format, for the OpenAPI document."""
 
     @abstractmethod
     def __init__(self, outline: Outline) -> None:
-        """Raises `InvalidOrder` for an answer that the format cannot hold."""
+        """Begins a file. Raises `InvalidOrder` for an answer that the format cannot hold."""
 
     @abstractmethod
     def add(self, batch: pa.RecordBatch) -> Sequence[Piece]:

@@ -12,8 +12,8 @@ from nonesuch_gateway.formats.zips import ZipWriter
 
 
 class FolderZip(Format):
-    """`<label>-<class name>/<index>.png`. Labels have leading zeros, so that folders sort by them: readers of class
-    folders number the classes as the labels do, if each has an image. Provenance is left out.
+    """Members `<label>-<class name>/<index>.png`. Labels have leading zeros, so that folders sort by them: readers of
+    class folders number the classes as the labels do, if each has an image. Provenance is left out.
     """
 
     name = "zip"

@@ -14,7 +14,7 @@ from nonesuch_gateway.formats.pictures import check_channels, png
 
 MAX_IMAGES = 1024
 MAX_BYTES = 64 * 2**20
-"""Of its pixels, all of which are held."""
+"""How many bytes its pixels have at most, all of which are held."""
 
 
 class PngGrid(Format):
@@ -35,7 +35,7 @@ class PngGrid(Format):
         self._count = outline.count
         self._columns = math.ceil(math.sqrt(outline.count))
         self._cells: NDArray[np.uint8] | None = None
-        """(rows · columns, H, W, C)"""
+        """The pixels, (rows · columns, H, W, C); None before the first batch."""
         self._filled = 0
 
     def add(self, batch: pa.RecordBatch) -> list[bytes]:

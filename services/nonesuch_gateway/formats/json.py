@@ -12,7 +12,7 @@ from nonesuch_gateway.formats.base import Format, Outline
 from nonesuch_gateway.formats.pictures import png
 
 CREATED = 0
-"""Seconds since 1970, which the API's clients expect; always the same, as the rest is."""
+"""The time of making, in seconds since 1970, which the API's clients expect; always the same, as the rest is."""
 
 _ITEM = {
     "type": "object",

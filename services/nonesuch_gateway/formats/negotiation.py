@@ -1,4 +1,4 @@
-"""Which format an answer has: the one that its URL or its body names, or the best by the `Accept` header."""
+"""The choice of an answer's format: what its URL or its body names, or the best by the `Accept` header."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from nonesuch_gateway.formats.accept import ANYTHING, Range, parse_accept
 
 @dataclass(frozen=True)
 class FormatChoice:
-    """A format that was chosen, before it is known for what."""
+    """A format that was chosen, before the images that it is for are known."""
 
     name: str
     codec: str = "none"
@@ -78,7 +78,7 @@ def _with_codec(choice: FormatChoice, codec: str) -> FormatChoice:
 
 
 def _by_accept(header: str) -> FormatChoice:
-    """Of the highest quality; among equals the one that is named most exactly; then the first."""
+    """The choice of the highest quality; among equals the one that is named most exactly; then the first."""
     try:
         ranges = parse_accept(header) or [ANYTHING]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""NPZ: numpy's own, without pickles."""
+"""NPZ: numpy's own format, without pickles."""
 
 import zipfile
 from collections.abc import Iterator
@@ -109,7 +109,7 @@ class _Rows:
         self.names = {"class_names": np.array(class_names_of(first.schema), np.str_)} | {
             f"{name}_names": np.array(strings.to_pylist(), np.str_) for name, strings in self._dictionaries.items()
         }
-        """(K,) of the classes, and of each column of categories."""
+        """Names by the array that holds them, (K,) each: of the classes, and of each column of categories."""
         self.image_shape = images_of(first).shape[1:]
 
     def __len__(self) -> int:
@@ -123,7 +123,7 @@ class _Rows:
         self._spool.write(rows.tobytes())
 
     def columns(self) -> Iterator[tuple[str, np.dtype[Any], Iterator[bytes]]]:
-        """Name, dtype and values of each, to be read one after the other."""
+        """Name, dtype and values of each column, to be read one after the other."""
         for name in self._type.names or ():
             pieces = self._spool.pieces(self._type.itemsize)
             yield name, self._type[name], (np.frombuffer(p, self._type)[name].tobytes() for p in pieces)
@@ -133,7 +133,7 @@ class _Rows:
 
 
 def _scalars(batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:
-    """(N,) by column: numbers, without nulls."""
+    """The scalar columns of a batch by name, (N,) each: numbers, without nulls."""
     return {name: _numbers(batch.column(name)) for name in batch.schema.names if name not in _NOT_SCALAR}
 
 

@@ -13,12 +13,12 @@ from nonesuch_gateway.formats.sink import Piece, Sink
 
 GROUP_ROWS = 1024
 GROUP_BYTES = 4 * 2**20
-"""A row group is written when it has so many rows or bytes. Many small ones would be slow to read, and the footer keeps
-some KB of each to the end."""
+"""A row group is written when it has `GROUP_ROWS` rows or so many bytes. Many small ones would be slow to read, and the
+footer keeps some KB of each to the end."""
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _LABEL = pa.int64()
-"""What `datasets` stores an Image and a ClassLabel as. Columns of other types would not be seen as such."""
+"""The types that `datasets` stores an Image and a ClassLabel as. Columns of other types would not be seen as such."""
 _UNIQUE = {"image", "index", "z", "soft_label"}
 
 
@@ -86,6 +86,6 @@ def _converted(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _metadata(schema: pa.Schema) -> dict[bytes, bytes]:
-    """Ours, and what `datasets` needs to know; it finds out the types of the other columns by itself."""
+    """A file's metadata: ours, and what `datasets` must be told; it finds out the types of the other columns itself."""
     features = {"image": {"_type": "Image"}, "label": {"names": class_names_of(schema), "_type": "ClassLabel"}}
     return {**schema.metadata, b"huggingface": json.dumps({"info": {"features": features}}).encode()}

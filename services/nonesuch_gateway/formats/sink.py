@@ -5,7 +5,7 @@ import pyarrow as pa
 Piece = bytes | memoryview
 
 SMALL_BYTES = 65_536
-"""Of what is joined with its neighbours: sending a piece costs about as much as copying so many bytes."""
+"""Pieces of fewer bytes are joined with their neighbours: sending one costs about as much as copying these."""
 
 
 class Sink:

@@ -1,4 +1,4 @@
-"""Bytes that can be sent only after the last batch."""
+"""Bytes that wait, in memory or a temporary file, because they can be sent only after the last batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,19 +7,19 @@ from tempfile import SpooledTemporaryFile
 from nonesuch.errors import Busy
 
 MEMORY_BYTES = 2**20
-"""Beyond it a spool is a temporary file."""
+"""How many bytes a spool keeps in memory; beyond that it is a temporary file."""
 PIECE_BYTES = 2**20
 
 
 class Spool:
-    """Written to the end, then read, once or more; closed by its owner. Raises `Busy` when its disk has no room."""
+    """Bytes, written to the end, then read, once or more. Its owner closes it. Raises `Busy` when the disk is full."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115  lives as long as this object
         self._size = 0
 
     def __len__(self) -> int:
-        """Bytes."""
+        """How many bytes there are."""
         return self._size
 
     def write(self, data: bytes | memoryview) -> None:
@@ -27,7 +27,7 @@ class Spool:
             self._size += self._file.write(data)
 
     def pieces(self, grain: int = 1) -> Iterator[bytes]:
-        """All of it, in pieces of about a MiB that are multiples of `grain` bytes."""
+        """All bytes, in pieces of about a MiB that are multiples of `grain` bytes."""
         with _room():
             self._file.seek(0)
         size = max(1, PIECE_BYTES // grain) * grain
@@ -35,7 +35,7 @@ class Spool:
             yield piece
 
     def close(self) -> None:
-        """Its memory or file is free afterwards; twice does no harm."""
+        """Free the spool's memory or file; twice does no harm."""
         with suppress(OSError):  # of what there was no room for
             self._file.close()
 

@@ -20,7 +20,7 @@ class WebDatasetTar(Format):
     name = "webdataset"
     media_type = "application/x-tar"
     signature = b"0000"
-    """Of the name of the first image."""
+    """What the name of the first image begins with."""
     opened_by = 'webdataset.WebDataset("batch.tar", shardshuffle=False).decode("pil").to_tuple("png", "cls")'
 
     def __init__(self, outline: Outline) -> None:
@@ -47,7 +47,7 @@ def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Header, data and padding. `tarfile.TarFile` would keep every header in memory."""
+    """A member's header, data and padding. `tarfile.TarFile` would keep every header in memory."""
     info = tarfile.TarInfo(name)  # of 1970, owned by nobody
     info.size = len(data)
     return info.tobuf(tarfile.USTAR_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)

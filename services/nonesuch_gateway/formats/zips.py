@@ -24,11 +24,11 @@ _STORED = 0
 _TIME, _DATE = 0, 1 << 5 | 1
 _READABLE_FILE = 0o100644 << 16
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
-"""These stand for: it is in the 64-bit record."""
+"""Values that stand for: the number is in the 64-bit record."""
 
 
 class ZipWriter:
-    """Members one after another, then the directory.
+    """A ZIP as it is written: members one after another, then the directory.
 
     Args:
         offset: bytes that come before the first member.
@@ -58,7 +58,7 @@ class ZipWriter:
         return local
 
     def end(self) -> Iterator[bytes]:
-        """The directory, in pieces. Comes once."""
+        """The directory that ends the file, in pieces. Comes once."""
         yield from self._directory.pieces()
         count, size, start = self._count, len(self._directory), self._offset
         if count >= _MAX_16 or max(size, start) >= _MAX_32:
@@ -68,5 +68,5 @@ class ZipWriter:
         yield _END.pack(b"PK\5\6", 0, 0, few, few, min(size, _MAX_32), min(start, _MAX_32), 0)
 
     def close(self) -> None:
-        """Let go of what is held; twice does no harm."""
+        """Let go of the spool with the directory; twice does no harm."""
         self._directory.close()

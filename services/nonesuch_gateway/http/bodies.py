@@ -52,7 +52,7 @@ def check_coding(headers: Headers) -> None:
 
 
 def loads_once(text: str) -> Any:
-    """`json.loads`. Raises `InvalidValue` too, for an object that names something twice."""
+    """What `json.loads` makes of a text. Raises `InvalidValue` too, for an object that names something twice."""
     twice: list[tuple[dict[str, Any], str]] = []
 
     def found(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def loads_once(text: str) -> Any:
 
 
 def _path_to(document: Any, part: dict[str, Any]) -> list[str]:
-    """Without recursion, as documents may be nested deeply."""
+    """The way to a part of a document, found without recursion, as documents may be nested deeply."""
     ahead: list[tuple[list[str], Any]] = [([], document)]
     while ahead:
         path, value = ahead.pop()

@@ -27,7 +27,7 @@ def content_digest(sha256: str) -> str:
 
 
 def latest_wanted(headers: Headers) -> tuple[str, ...] | None:
-    """The `if_latest` of `snapshots.publish` that If-Match asks for; None if the header is not there."""
+    """The `if_latest` of `nonesuch.snapshots.publish` that If-Match asks for; None if the header is not there."""
     if "if-match" not in headers:
         return None
     given = ", ".join(headers.getlist("if-match"))

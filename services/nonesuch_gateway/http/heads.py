@@ -3,11 +3,11 @@
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
-"""Of the first line and the headers of a request; an id of a recipe takes 7 KiB."""
+"""How many bytes the first line and the headers of a request have at most; an id of a recipe takes 7 KiB."""
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Refuses a request whose head is larger, as soon as that is seen."""
+    """Refuses a request whose head is larger than `MAX_HEAD_BYTES`, as soon as that is seen."""
 
     _head: int | None = None
     """Bytes that were received of a head that is not whole; None between heads."""

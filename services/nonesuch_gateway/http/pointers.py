@@ -1,4 +1,4 @@
-"""Which part of a request body an error is about."""
+"""Errors of a request body: the part that each is about."""
 
 import json
 from collections.abc import Mapping, Sequence

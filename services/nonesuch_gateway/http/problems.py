@@ -70,7 +70,7 @@ ANSWERS: dict[type[NonesuchError], Answer] = {
     IntegrityError: Answer(502),
     NonesuchError: Answer(500),
 }
-"""The most derived class of an error that is in here counts."""
+"""The answer to every kind of error; the most derived class that is in here counts."""
 
 
 class Problem(BaseModel):
@@ -85,7 +85,7 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers with these problems. `openapi` adds the schema and examples."""
+    """The `responses` of a route that answers with these problems. `document.openapi` adds the schema and examples."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
@@ -123,7 +123,7 @@ def _retry_after(error: NonesuchError, answer: Answer) -> dict[str, str]:
 
 
 def _challenge(request: Request, error: NonesuchError) -> dict[str, str]:
-    """What RFC 6750 has a client told that was denied."""
+    """The headers that RFC 6750 has a client told that was denied."""
     if not isinstance(error, Denied):
         return {}
     parts = ['Bearer realm="nonesuch"']
@@ -172,7 +172,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """Of every route that has this path: the one that refused knows its own method only."""
+    """The methods of every route that has this path: the one that refused knows its own method only."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     routes = [r for r in iter_route_contexts(request.app.routes) if r.path_regex.match(path)]
     named = [r for r in routes if r.path == path]  # goes before a route with a parameter in its place
@@ -180,7 +180,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    """The server logs the traceback; the client learns the id to look it up by."""
+    """The problem of a bug: the server logs the traceback; the client learns the id to look it up by."""
     detail = "an error that the gateway did not foresee; its log has the details"
     return _respond(request, 500, detail, headers={"Connection": "close"})  # the server closes it anyway
 

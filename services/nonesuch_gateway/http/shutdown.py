@@ -26,7 +26,7 @@ from nonesuch_gateway.http.problems import answer_error
 from nonesuch_gateway.telemetry.observe import noted
 
 ALWAYS = frozenset({"/healthz", "/metrics"})
-"""Answered to the end: a process that stops is not ill, and its last numbers count."""
+"""Paths that are answered to the end: a process that stops is not ill, and its last numbers count."""
 POLL_S = 0.02
 CUT_S = 5.0
 
@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 
 
 class Gate:
-    """Through which requests come in. It closes once, for good."""
+    """The gate that requests come in through. It closes once, for good."""
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()
         self._inside: set[asyncio.Task[Any]] = set()
         self.cutting = False
-        """Whether those inside are being cancelled."""
+        """Whether the requests inside are being cancelled."""
 
     @property
     def closed(self) -> bool:
@@ -48,7 +48,7 @@ class Gate:
         return self._closed.is_set()
 
     async def closes(self, within_s: float) -> bool:
-        """Wait until it closes, `within_s` at most, and say whether it did."""
+        """Wait until the gate closes, `within_s` at most, and say whether it did."""
         try:
             async with asyncio.timeout(within_s):
                 return await self._closed.wait()
@@ -67,7 +67,7 @@ class Gate:
             self._inside.discard(task)
 
     async def drain(self, *, at_least_s: float, at_most_s: float, hurry: Callable[[], bool]) -> None:
-        """Close, and wait for those inside; cancel them after `at_most_s`, or as soon as `hurry()`."""
+        """Close, and wait for the requests inside; cancel them after `at_most_s`, or as soon as `hurry()`."""
         self._closed.set()
         began = time.monotonic()
         while not hurry() and (passed := time.monotonic() - began) < at_most_s:
@@ -85,7 +85,7 @@ class Gate:
 
 
 class Admission:
-    """Answers 503 once the gate is closed, and to those that are cut before their answer began."""
+    """Middleware that answers 503 once the gate is closed, and to requests that are cut before their answer began."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app

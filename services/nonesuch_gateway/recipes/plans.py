@@ -1,4 +1,4 @@
-"""From a request, or from a recipe, to an order that can be filled."""
+"""Plans: a request, or a recipe, made an order that can be filled."""
 
 import time
 import uuid
@@ -29,21 +29,21 @@ class Terms:
     """What an endpoint grants its orders."""
 
     kind: str
-    """What the names of their rings start with."""
+    """What the names of the orders' rings start with."""
     priority: Priority
     max_count: int
     default_deadline_s: float
     max_deadline_s: float
     slots: int
     ring_bytes: int
-    """The two limits of a ring; the smaller one counts, and one slot there always is."""
+    """How many bytes a ring may have; this or `slots`, the smaller limit counts, and one slot there always is."""
     ttl_s: float
-    """How long a ring lives when nobody comes for it."""
+    """How many seconds a ring lives when nobody comes for it."""
     default_generator: str
 
 
 def reply_terms(settings: GatewaySettings) -> Terms:
-    """Of a request whose answer is the images."""
+    """The terms of a request whose answer is the images."""
     return Terms(
         kind="reply-",
         priority="interactive",
@@ -58,7 +58,7 @@ def reply_terms(settings: GatewaySettings) -> Terms:
 
 
 def order_terms(settings: GatewaySettings) -> Terms:
-    """Of an order whose images are fetched later."""
+    """The terms of an order whose images are fetched later."""
     return Terms(
         kind="order-",
         priority="bulk",
@@ -73,7 +73,7 @@ def order_terms(settings: GatewaySettings) -> Terms:
 
 
 @dataclass(frozen=True)
-class Plan:
+class OrderPlan:
     """What can be filled: the order, and the ring that its batches come through."""
 
     recipe: Recipe
@@ -82,12 +82,12 @@ class Plan:
     may_be_short: bool
     """Whether the strategy may leave indices out."""
     payload_bytes: int
-    """The most that all of its batches take in Arrow."""
+    """The most bytes that all of the order's batches take in Arrow."""
     checked: Checked | None = None
     """The order as it was held against the catalogue; None for one that was placed before."""
 
 
-def plan(keys: Keys, request: MintRequest, terms: Terms) -> Op[Plan]:
+def plan(keys: Keys, request: MintRequest, terms: Terms) -> Op[OrderPlan]:
     """Turn a request into an order that a live worker can fill. Does not block, and writes nothing.
 
     Raises:
@@ -112,7 +112,7 @@ def plan(keys: Keys, request: MintRequest, terms: Terms) -> Op[Plan]:
         raise
 
 
-def plan_again(keys: Keys, recipe: Recipe, terms: Terms) -> Op[Plan]:
+def plan_again(keys: Keys, recipe: Recipe, terms: Terms) -> Op[OrderPlan]:
     """Turn a recipe into an order that gives the same bytes as its last one. Does not block, and writes nothing.
 
     Raises:
@@ -158,8 +158,10 @@ def order_of(recipe: Recipe, order_id: str, sink: str, priority: Priority, deadl
     return Order.model_validate({**dict(recipe.content), **given})
 
 
-def _planned(recipe: Recipe, catalog: Catalog, terms: Terms, seconds: float) -> Plan:
-    """Orders need ids of their own, because two clients may ask for the same at the same time, while the same request
+def _planned(recipe: Recipe, catalog: Catalog, terms: Terms, seconds: float) -> OrderPlan:
+    """The plan of a recipe: its order, held against the catalogue, and a ring.
+
+    Orders need ids of their own, because two clients may ask for the same at the same time, while the same request
     must give the same bytes. So an order's id is its recipe's digest and a random suffix; the rows carry the digest.
     """
     order_id = f"{recipe.digest}.{uuid.uuid4().hex[:16]}"
@@ -172,4 +174,4 @@ def _planned(recipe: Recipe, catalog: Catalog, terms: Terms, seconds: float) -> 
         slot_bytes=slot_bytes,
         ttl_s=terms.ttl_s,
     )
-    return Plan(recipe, order, ring, checked.may_be_short, checked.ticket_bytes * order.tickets, checked)
+    return OrderPlan(recipe, order, ring, checked.may_be_short, checked.ticket_bytes * order.tickets, checked)

@@ -23,9 +23,9 @@ from nonesuch_gateway.recipes.requests import MAX_DEPTH, Params, deeper_than
 
 VERSION = "r1."
 MAX_ID = 7168
-"""Characters. With the rest of a request's first line it stays below the 8 KiB that proxies commonly take."""
+"""The most characters of an id. With the rest of a request's first line it stays below the 8 KiB that proxies take."""
 MAX_TEXT = 65_536
-"""Bytes of JSON in an id; what unpacks to more is refused before it is unpacked."""
+"""The most bytes of JSON in an id; what unpacks to more is refused before it is unpacked."""
 
 _NOT_CONTENT = {"id", "sink", "priority", "deadline"}
 
@@ -47,17 +47,17 @@ class Recipe(Frozen):
 
     content: Content
     weights: tuple[Sha256, ...] = Field(min_length=1, max_length=66)
-    """Of the generators in their order, then of the snapshot, then of the teacher."""
+    """The sha256 of the weights: of the generators in their order, then of the snapshot, then of the teacher."""
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON."""
+        """The recipe as canonical JSON."""
         document = {"content": self.content.model_dump(mode="json", exclude=_NOT_CONTENT), "weights": self.weights}
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:
-        """Names the content: the same for every order that gives the same images. It is the `order` of every row."""
+        """The content's name, the same for every order that gives the same images. It is the `order` of every row."""
         return sha256(self.text.encode()).hexdigest()[:32]
 
     @cached_property
@@ -68,7 +68,7 @@ class Recipe(Frozen):
 
     @classmethod
     def from_id(cls, recipe_id: str) -> Self:
-        """Read an id. Raises `RecipeNotFound` for whatever `id` could not have made."""
+        """The recipe that an id is. Raises `RecipeNotFound` for whatever `id` could not have made."""
         if not recipe_id.startswith(VERSION) or len(recipe_id) > MAX_ID:
             raise _no_recipe(f"it must begin with {VERSION} and have {MAX_ID} characters at most")
         try:
@@ -82,7 +82,7 @@ class Recipe(Frozen):
 
 
 def _unpacked(packed: str) -> bytes:
-    """Raises `ValueError`, of which `binascii.Error` is one, and `zlib.error`."""
+    """The JSON that is packed. Raises `ValueError`, of which `binascii.Error` is one, and `zlib.error`."""
     if not packed.isascii() or not packed.replace("-", "").replace("_", "").isalnum():
         raise ValueError("characters that base64url does not have")
     unpacking = zlib.decompressobj()

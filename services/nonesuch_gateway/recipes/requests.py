@@ -14,10 +14,10 @@ from nonesuch_gateway.formats import FORMATS
 MAX_CLASSES = 4096
 MAX_GENERATORS = 64
 MAX_DEPTH = 16
-"""Levels of lists and objects in a body. What nests as deep as JSON may cannot be checked without recursion."""
+"""The most levels of lists and objects in a body. What nests as deep as JSON may, only recursion could check."""
 
 ClassName = Annotated[str, StringConstraints(max_length=128)]
-"""Short enough to look for similar ones."""
+"""A class's name, short enough to look for similar ones."""
 
 
 def _are_text(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -29,10 +29,10 @@ def _are_text(params: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 Params = Annotated[dict[str, JsonValue], AfterValidator(_are_text)]
-"""Of a strategy."""
+"""The parameters of a strategy, by name."""
 
 FormatName = Annotated[str, Field(max_length=64, json_schema_extra={"enum": list(FORMATS)})]
-"""Another one is refused where formats are chosen (406), which lists what there is."""
+"""A format's name. Another one is refused where formats are chosen (406), which lists what there is."""
 
 
 class MintRequest(Frozen):
@@ -75,7 +75,7 @@ class MintRequest(Frozen):
 
 
 def deeper_than(levels: int, value: Any) -> bool:
-    """Whether lists and objects are nested deeper than that. Does not recurse."""
+    """Whether lists and objects are nested deeper than so many levels. Does not recurse."""
     level = [value]
     for _ in range(levels):
         level = [child for each in level for child in _children(each)]

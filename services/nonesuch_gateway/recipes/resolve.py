@@ -1,4 +1,4 @@
-"""From a request to a recipe: every name is looked up, every default is filled in, `latest` becomes a version."""
+"""A request made a recipe: every name is looked up, every default is filled in, `latest` becomes a version."""
 
 import secrets
 
@@ -13,7 +13,7 @@ from nonesuch_gateway.recipes.recipe import Content, Recipe
 from nonesuch_gateway.recipes.requests import MintRequest
 
 RANDOM_SEED_BITS = 53
-"""JSON numbers of JavaScript are exact up to here."""
+"""How many bits a random seed has: JSON numbers of JavaScript are exact up to there."""
 
 
 def resolve(
@@ -47,7 +47,7 @@ def resolve(
 
 
 def _generator_ids(request: MintRequest, catalog: Catalog, default: str) -> tuple[str, ...]:
-    """Those that are named, the only one hosted, or the default."""
+    """The ids of the generators that are named, of the only one hosted, or of the default."""
     if isinstance(request.generator, str):
         return (request.generator,)
     if request.generator is not None:

@@ -26,7 +26,7 @@ from nonesuch_gateway.replies.large_orders import Kept, find
 
 POLL_S = 0.5
 RETRY_MS = 2000
-"""After how long a client that lost its connection comes again."""
+"""How many ms a client that lost its connection waits before it comes again."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Watchers:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """One more, until the context is left. Raises `Unavailable` beyond the limit."""
+        """Let one more follow, until the context is left. Raises `Unavailable` beyond the limit."""
         if self._open >= self._limit:
             raise Unavailable(
                 f"{self._limit} clients follow orders here, which is the limit: ask for the order itself, or try again "

@@ -15,7 +15,7 @@ def immutable(*, shared: bool) -> str:
 
 
 def image_headers(recipe: Recipe, choice: FormatChoice) -> dict[str, str]:
-    """What the answer is: order, seed, snapshot, ETag and a name for its file."""
+    """Headers that say what the answer is: order, seed, snapshot, ETag and a name for its file."""
     headers = {
         "X-Nonesuch-Order": recipe.digest,
         "X-Nonesuch-Seed": str(recipe.content.seed),
@@ -28,7 +28,7 @@ def image_headers(recipe: Recipe, choice: FormatChoice) -> dict[str, str]:
 
 
 def location(request: Request, recipe: Recipe, choice: FormatChoice) -> dict[str, str]:
-    """Where the same bytes can be had again: Content-Location, or nothing for a recipe that has no id."""
+    """The header that says where to get the same bytes again: Content-Location; none for a recipe that has no id."""
     if recipe.id is None:
         return {}
     root = request.scope.get("root_path", "")
@@ -36,7 +36,7 @@ def location(request: Request, recipe: Recipe, choice: FormatChoice) -> dict[str
 
 
 def etag(recipe: Recipe, choice: FormatChoice) -> str:
-    """Strong: one version of Nonesuch makes the same bytes of a recipe in a format, always."""
+    """The ETag, a strong one: one version of Nonesuch makes the same bytes of a recipe in a format, always."""
     form = choice.name if choice.codec == "none" else choice.codec
     return f'"{recipe.digest}.{form}.{nonesuch.__version__}"'
 

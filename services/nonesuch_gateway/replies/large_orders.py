@@ -22,7 +22,7 @@ from nonesuch.orders import Progress, place, progress_of
 from nonesuch.readers import Look, look
 from nonesuch.rings import close_ring, open_ring, touch_ring
 from nonesuch.tickets import sweep
-from nonesuch_gateway.recipes.plans import Plan, Terms, order_of
+from nonesuch_gateway.recipes.plans import OrderPlan, Terms, order_of
 from nonesuch_gateway.recipes.recipe import Recipe
 
 _ID = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{16}")
@@ -33,12 +33,12 @@ class Note(Frozen):
 
     recipe: Recipe
     deadline: float
-    """Unix time, seconds."""
+    """When the order expires, in seconds of Unix time."""
     may_be_short: bool
     format: str | None
-    """What the request named."""
+    """The format that the request named; None: none."""
     owner: str
-    """The id of the token by which it was placed."""
+    """The id of the token by which the order was placed."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Kept:
     note: Note
     ring: Look
     progress: Progress | None
-    """None when it has ended."""
+    """How far the order is; None when it has ended."""
 
-    def plan(self) -> Plan:
-        """As the plan by which it was placed."""
+    def plan(self) -> OrderPlan:
+        """The plan by which the order was placed."""
         ring = self.ring.spec
         order = order_of(self.note.recipe, self.id, ring.name, "bulk", self.note.deadline)
-        return Plan(self.note.recipe, order, ring, self.note.may_be_short, ring.slot_bytes * order.tickets)
+        return OrderPlan(self.note.recipe, order, ring, self.note.may_be_short, ring.slot_bytes * order.tickets)
 
     def status(self, root: str) -> OrderStatus:
-        """For the client; links begin with `root`."""
+        """The order's status, for the client; links begin with `root`."""
         content, end = self.note.recipe.content, self.ring.end
         delivered = self.progress.delivered if self.progress else 0
         here = f"{root}/v1/orders/{self.id}"
@@ -77,7 +77,9 @@ class Kept:
         )
 
 
-def keep(keys: Keys, planned: Plan, terms: Terms, *, named_format: str | None, owner: str, at_most: int) -> Op[None]:
+def keep(
+    keys: Keys, planned: OrderPlan, terms: Terms, *, named_format: str | None, owner: str, at_most: int
+) -> Op[None]:
     """Open the ring of an order of the token `owner` and place it. Does not block.
 
     Raises `Busy` when there are `at_most` such orders, and what `place` raises.
@@ -138,7 +140,7 @@ def _look(keys: Keys, order_id: str, terms: Terms) -> Op[tuple[Progress | None, 
 
 
 def drop(keys: Keys, order_id: str, terms: Terms, *, owner: str | None = None) -> Op[Kept]:
-    """End an order and forget it, with the batches that nobody read; it as it was. Raises what `find` raises."""
+    """End an order and forget it, with the batches that nobody read. Returns it as it was; raises what `find` does."""
     kept = yield from find(keys, order_id, terms, owner=owner)
     yield from close_ring(keys, kept.ring.spec.name)
     return kept

@@ -22,7 +22,7 @@ from nonesuch.link.keys import Keys
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, touch_ring
-from nonesuch_gateway.recipes.plans import Plan
+from nonesuch_gateway.recipes.plans import OrderPlan
 from nonesuch_gateway.replies.reading import Reply
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Replies:
         return len(self._open)
 
     @asynccontextmanager
-    async def open(self, plan: Plan) -> AsyncIterator[Reply]:
+    async def open(self, plan: OrderPlan) -> AsyncIterator[Reply]:
         """Open a ring and place the order; both are gone afterwards, also when the task is cancelled.
 
         Raises `Busy` beyond the limits, and what `place` raises.
@@ -60,7 +60,7 @@ class Replies:
             await self._leave(reply, close_ring(keys, plan.ring.name))
 
     @asynccontextmanager
-    async def read(self, plan: Plan, *, ttl_s: float) -> AsyncIterator[Reply]:
+    async def read(self, plan: OrderPlan, *, ttl_s: float) -> AsyncIterator[Reply]:
         """Read an order that was placed before. Order and ring are gone afterwards if any batch was used; if not, the
         order goes on and can be read by somebody else. `ttl_s` is how long it outlives this process meanwhile.
 
@@ -84,7 +84,7 @@ class Replies:
         except TimeoutError:
             log.warning("%d replies are left to expire", len(self._open))
 
-    def _admitted(self, plan: Plan) -> Reply:
+    def _admitted(self, plan: OrderPlan) -> Reply:
         if len(self._open) >= self._limit:
             raise Busy(f"{self._limit} requests are being answered, which is the limit: try again in a moment")
         if self._open and sum(self._open.values()) + plan.ring.bytes > self._limit_bytes:
@@ -102,7 +102,7 @@ class Replies:
         finally:
             keeper.cancel()
 
-    async def _keep(self, plan: Plan, renew: Callable[[], Op[None]]) -> None:
+    async def _keep(self, plan: OrderPlan, renew: Callable[[], Op[None]]) -> None:
         """Keep the ring alive while its consumer is slow."""
         while True:
             await asyncio.sleep(plan.ring.ttl_s / 3)

@@ -19,28 +19,28 @@ from nonesuch.orders import wait_for_workers
 from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch
 from nonesuch.sequencer import Sequencer
-from nonesuch_gateway.recipes.plans import Plan
+from nonesuch_gateway.recipes.plans import OrderPlan
 
 PATIENCE_S = 20.0
-"""After so long without a batch the reader asks whether there still is a worker. Longer than a lease, so that a
-worker that was lost and started again is in time."""
+"""How many seconds the reader goes without a batch before it asks whether there still is a worker. Longer than a lease,
+so that a worker that was lost and started again is in time."""
 
 
 class Reply:
     """One open reply. `opening.Replies` makes it."""
 
-    def __init__(self, link: AsyncLink, plan: Plan) -> None:
+    def __init__(self, link: AsyncLink, plan: OrderPlan) -> None:
         self.plan = plan
         self._link = link
         self._turns: Sequencer[Delivery] = Sequencer()
         self.begun = False
         """Whether a batch was used, so that nobody else can read all of the order."""
         self.images = 0
-        """In the batches that were used."""
+        """How many images are in the batches that were used."""
 
     @property
     def held(self) -> int:
-        """How many batches are ahead of their turn."""
+        """How many batches are held because they are ahead of their turn."""
         return len(self._turns)
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:

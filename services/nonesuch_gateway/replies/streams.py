@@ -25,10 +25,10 @@ from nonesuch_gateway.replies.reading import Reply
 from nonesuch_gateway.telemetry.observe import Noted, Outcome, noted
 
 PIECE_BYTES = 2**20
-"""What is handed to the server at a time; it buffers one piece at most for a client that does not read."""
+"""How many bytes are handed to the server at a time; it buffers one piece at most for a client that does not read."""
 
 OnSent = Callable[[], Awaitable[None]]
-"""Called after the last byte of an answer that is whole."""
+"""What is called after the last byte of an answer that is whole."""
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from nonesuch_gateway.formats import CONTENT
 from nonesuch_gateway.formats.negotiation import FormatChoice
 from nonesuch_gateway.http.bodies import JsonRoute
 from nonesuch_gateway.http.problems import documented
-from nonesuch_gateway.recipes.plans import Plan, plan, plan_again, reply_terms
+from nonesuch_gateway.recipes.plans import OrderPlan, plan, plan_again, reply_terms
 from nonesuch_gateway.recipes.recipe import Recipe
 from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.replies.headers import etag, image_headers, immutable, is_unchanged, location
@@ -97,7 +97,7 @@ async def mint_again(
     return stream.head() if request.method == "HEAD" else stream
 
 
-def _counted(request: Request, gateway: Gateway, caller: Caller, planned: Plan) -> Opening:
+def _counted(request: Request, gateway: Gateway, caller: Caller, planned: OrderPlan) -> Opening:
     """Opening the reply, whose images count unless it fails."""
     counting = gateway.limits.images(request, caller.token, planned.order.count)
     return _within(counting, gateway.replies.open(planned))
@@ -111,7 +111,7 @@ async def _within(outer: AbstractAsyncContextManager[None], opening: Opening) ->
 
 def _stream(
     gateway: Gateway,
-    planned: Plan,
+    planned: OrderPlan,
     opening: Opening,
     choice: FormatChoice,
     headers: Mapping[str, str],

@@ -46,7 +46,7 @@ class Gateway:
     gate: Gate
     limits: Limits
     tokens: Tokens | None
-    """None: everybody may do everything."""
+    """The tokens that let callers in; None: there are none, and everybody may do everything."""
 
 
 async def _gateway(request: Request) -> Gateway:
@@ -120,7 +120,7 @@ async def _watching(gateway: GatewayDep) -> AsyncIterator[None]:
 
 
 WATCHING = Depends(_watching)
-"""Of a route that follows an order for as long as its client stays: there are only so many at a time."""
+"""The dependency of a route that follows an order for as long as its client stays: only so many do at a time."""
 
 
 async def _authorised(request: Request, gateway: GatewayDep, caller: CallerDep) -> None:
@@ -131,7 +131,7 @@ async def _authorised(request: Request, gateway: GatewayDep, caller: CallerDep) 
 
 
 def guarding(tokens: Tokens | None) -> dict[str, Any]:
-    """What `include_router` is given for routes that are not public."""
+    """The keywords that `include_router` is given for routes that are not public."""
     if tokens is None:
         return {}
     return {"dependencies": [Depends(_authorised), Security(BEARER)], "responses": documented(401, 403, 429)}

@@ -1,4 +1,4 @@
-"""For load balancers and orchestrators: is this process up, and can it serve?"""
+"""/healthz and /readyz, for load balancers and orchestrators: is this process up, and can it serve?"""
 
 from fastapi import APIRouter
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""From the bytes that a stranger sends to a snapshot: everything that can be checked without building the network.
+"""Bytes that a stranger sends, made a snapshot: everything is checked that can be without building the network.
 
 Whether the tensors are those of the architecture only a worker can tell, which has torch; it refuses the snapshot then,
 and the order that names it fails with the reason.
@@ -37,7 +37,7 @@ def publish_bytes(
         channel: of the snapshot.
         version: of the snapshot.
         declared: the sha256 that the payload should have, if the client said so.
-        if_latest: as for `snapshots.publish`.
+        if_latest: as for `nonesuch.snapshots.publish`.
 
     Returns:
         The header, and whether the snapshot is new.
@@ -45,7 +45,7 @@ def publish_bytes(
     Raises:
         InvalidSnapshot: it is no safetensors, has no header, was damaged on its way, or a tensor is not finite.
         RequestValidationError: fields of its header are not as they must be.
-        Conflict, PreconditionFailed, Unreachable, Busy: see `snapshots.publish`.
+        Conflict, PreconditionFailed, Unreachable, Busy: see `nonesuch.snapshots.publish`.
     """
     digest = sha256(payload).hexdigest()
     if declared not in (None, digest):

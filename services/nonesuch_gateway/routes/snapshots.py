@@ -39,7 +39,7 @@ router = APIRouter(prefix=PREFIX, tags=["snapshots"])
 
 
 def _digits(text: str) -> str:
-    """One version has one URL: not +1, 01 or 1.0 too."""
+    """The text of a version, of which each has one URL: not +1, 01 or 1.0 too."""
     if not re.fullmatch("0|[1-9][0-9]*", text):
         raise ValueError("a version is a whole number, in digits without leading zeros")
     return text
@@ -156,8 +156,8 @@ async def _answer(request: Request, gateway: Gateway, channel: str, version: int
 
 
 async def _parts(link: AsyncLink, stored: Stored) -> AsyncGenerator[bytes, None]:
-    """The payload, a chunk at a time. Whatever fails leaves it shorter than its Content-Length, so nobody takes it for
-    whole; the last chunk is held back until the sha256 is right.
+    """A snapshot's payload, a chunk at a time. Whatever fails leaves it shorter than its Content-Length, so nobody
+    takes it for whole; the last chunk is held back until the sha256 is right.
     """
     digest = sha256()
     for number in range(stored.chunks):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 LogFormat = Literal["text", "json"]
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""Of the request that is being answered."""
+"""The id of the request that is being answered."""
 
 
 class JsonFormatter(logging.Formatter):

@@ -21,7 +21,7 @@ OTHER = "other"
 """The route and the method of what is none of ours, so that nobody can make up labels."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds by machines, so their lines are for debugging only."""
+"""Paths that machines ask for every few seconds, so their lines are for debugging only."""
 CLIENT_LEFT = 499
 """The status of a request whose client went away before an answer had one, as nginx has it."""
 
@@ -30,31 +30,31 @@ log = logging.getLogger("nonesuch_gateway.access")
 
 @dataclass(slots=True)
 class Noted:
-    """One request."""
+    """What is noted of one request."""
 
     began: float
-    """By `time.perf_counter`."""
+    """When the request began, by `time.perf_counter`."""
     status: int = 0
-    """0 while no answer has begun."""
+    """The status of the answer; 0 while none has begun."""
     first_byte_s: float | None = None
-    """From the request's head to that of its answer."""
+    """Seconds from the request's head to that of its answer."""
     bytes: int = 0
-    """Of the answer's body."""
+    """How many bytes of the answer's body there were."""
     complete: bool = False
     """Whether the answer was sent to its end."""
     aborted: bool = False
-    """Whether the client went away before that."""
+    """Whether the client went away before the answer was sent to its end."""
     order: str | None = None
     """The id of the order that was streamed."""
     priority: Priority | None = None
     format: str | None = None
     images: int = 0
     outcome: Outcome | None = None
-    """How that order ended; None as long as it has not."""
+    """How the order that was streamed ended; None as long as it has not."""
 
 
 def noted(scope: Scope) -> Noted:
-    """What is noted of this request."""
+    """What is noted of the request of a scope."""
     found: Noted | None = scope.get("state", {}).get("noted")
     return Noted(time.perf_counter()) if found is None else found
 

@@ -17,7 +17,7 @@ from nonesuch.link.connection import AsyncLink
 from nonesuch.stats import RingInfo, Stats, read_stats
 
 TIMEOUT_S = 2.0
-"""Less than any scraper waits, so that without Redis the rest still comes."""
+"""How many seconds Redis is waited for: less than any scraper waits, so that without Redis the rest still comes."""
 RING_KINDS = ("reply", "order")
 """What the names of the gateways' rings begin with; other rings are trainers'."""
 
@@ -112,7 +112,7 @@ def _generators(stats: Stats) -> Iterator[Metric]:
 
 
 def _rings(stats: Stats) -> Iterator[Metric]:
-    """Summed by kind, because each request has a ring of its own."""
+    """The numbers of rings, summed by kind, because each request has a ring of its own."""
     by_kind: dict[str, list[RingInfo]] = {kind: [] for kind in (*RING_KINDS, "trainer")}
     for ring in stats.rings:
         start = ring.name.partition("-")[0]

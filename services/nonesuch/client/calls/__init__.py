@@ -1,9 +1,9 @@
-"""Everything that can be asked of a gateway, without any I/O: see `wire`."""
+"""Everything that can be asked of a gateway, without any I/O: see `nonesuch.client.exchange.wire`."""
 
-from nonesuch.client.calls.large_orders import LargeOrders
-from nonesuch.client.calls.minting import Minting
-from nonesuch.client.calls.snapshots import Snapshots
+from nonesuch.client.calls.large_orders import LargeOrderCalls
+from nonesuch.client.calls.minting import MintingCalls
+from nonesuch.client.calls.snapshots import SnapshotCalls
 
 
-class Calls(Minting, LargeOrders, Snapshots):
-    """The calls of a client."""
+class Calls(MintingCalls, LargeOrderCalls, SnapshotCalls):
+    """Every call of a client."""

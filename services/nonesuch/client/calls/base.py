@@ -15,14 +15,14 @@ from nonesuch.host.release import VERSION
 M = TypeVar("M", bound=BaseModel)
 
 
-class Base:
-    """Of the calls of one client. `retries` is how often each is tried again."""
+class BaseCalls:
+    """What the calls of one client have in common. `retries` is how often each is tried again."""
 
     def __init__(self, *, retries: int) -> None:
         self._limit = retries
 
     def attempts(self) -> Retries:
-        """Of one call."""
+        """The attempts of one call."""
         return Retries(self._limit)
 
     def get(self, model: type[M], path: str, params: Mapping[str, str] | None = None) -> Op[M]:

@@ -1,10 +1,10 @@
-"""The calls that say what there is."""
+"""The calls that say what a service has to offer, and what it is doing."""
 
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from nonesuch.client.calls.base import Base
+from nonesuch.client.calls.base import BaseCalls
 from nonesuch.effects import Op
 from nonesuch.offers import GeneratorInfo, StrategyInfo
 from nonesuch.stats import Stats
@@ -18,15 +18,15 @@ class _Strategies(BaseModel):
     strategies: tuple[StrategyInfo, ...]
 
 
-class Catalogue(Base):
-    """Generators, strategies, and the service's numbers."""
+class CatalogueCalls(BaseCalls):
+    """The calls for generators, strategies, and the service's numbers."""
 
     def generators(self) -> Op[tuple[GeneratorInfo, ...]]:
         """What generators are hosted, sorted by id, without their cards."""
         return (yield from self.get(_Generators, "/v1/generators")).generators
 
     def generator(self, generator_id: str) -> Op[GeneratorInfo]:
-        """One of them, with its card. Raises `GeneratorNotFound`, which names those that are there."""
+        """The generator of that id, with its card. Raises `GeneratorNotFound`, which names those that are there."""
         return (yield from self.get(GeneratorInfo, f"/v1/generators/{quote(generator_id, safe='')}"))
 
     def strategies(self) -> Op[tuple[StrategyInfo, ...]]:

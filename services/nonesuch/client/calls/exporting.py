@@ -18,7 +18,7 @@ WRITTEN = frozenset({"arrow", "parquet", "npz", "webdataset", "zip", "png", "jso
 """The formats that a gateway writes, by the names that `nonesuch.schema.ENDINGS` has for them."""
 
 OnBytes = Callable[[int, int | None], None]
-"""Told how many bytes are written, and how many there will be, where that is known."""
+"""What is told how many bytes are written, and how many there will be (None where nobody knows)."""
 
 
 def untold(done: int, total: int | None) -> None:
@@ -32,9 +32,9 @@ class Exported:
     path: Path
     bytes: int
     seed: int
-    """Of the request."""
+    """The seed of the request."""
     order: str
-    """Names the recipe; it is the `order` of every row."""
+    """The name of the recipe, which is the `order` of every row."""
 
 
 def written(ask: Ask, path: Path, retries: Retries, on_bytes: OnBytes, *, once: bool = False) -> Op[Exported]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Unpack
 from urllib.parse import quote
 
-from nonesuch.client.calls.base import Base, parsed
+from nonesuch.client.calls.base import BaseCalls, parsed
 from nonesuch.client.calls.exporting import WRITTEN, Exported, OnBytes, untold, written
 from nonesuch.client.exchange.answers import whole
 from nonesuch.client.exchange.asking import ARROW, Asked, mint_ask
@@ -18,11 +18,11 @@ from nonesuch.schema import format_of
 PLACE = "/v1/orders"
 JSON = "application/json"
 RESULTS_S = 3600.0
-"""How long the next batch may take: workers serve those who wait for an answer first."""
+"""How long the next batch of a large order may take, in seconds: workers serve those who wait for an answer first."""
 
 
-class LargeOrders(Base):
-    """Orders that outlive the request."""
+class LargeOrderCalls(BaseCalls):
+    """The calls for orders that outlive the request."""
 
     def place_order(self, count: int | None = None, **asked: Unpack[Asked]) -> Op[OrderStatus]:
         """Order images that are made in the background, after those that somebody waits for.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Unpack
 from urllib.parse import quote
 
-from nonesuch.client.calls.base import Base
+from nonesuch.client.calls.base import BaseCalls
 from nonesuch.client.calls.exporting import WRITTEN, Exported, OnBytes, untold, written
 from nonesuch.client.exchange.asking import ARROW, DEADLINE_S, Asked, mint_ask
 from nonesuch.client.exchange.flow import Flow
@@ -14,8 +14,8 @@ from nonesuch.effects import Op
 from nonesuch.schema import format_of
 
 
-class Minting(Base):
-    """Images, as batches or as files."""
+class MintingCalls(BaseCalls):
+    """The calls for images, as batches or as files."""
 
     def stream(self, count: int | None = None, **asked: Unpack[Asked]) -> Flow:
         """Mint images, and have them as they come: an iterator of batches of at most 64 images, in index order.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from nonesuch.client.calls import publishing
 from nonesuch.client.calls.base import parsed
-from nonesuch.client.calls.catalogue import Catalogue
+from nonesuch.client.calls.catalogue import CatalogueCalls
 from nonesuch.client.exchange.answers import whole
 from nonesuch.client.exchange.wire import Ask, Work
 from nonesuch.effects import Op
@@ -34,7 +34,7 @@ class Snapshot:
 
     header: SnapshotHeader
     payload: bytes
-    """safetensors"""
+    """The weights, as the bytes of a safetensors file."""
 
     def load(self, device: "device | str" = "cpu") -> "nn.Module":
         """The network, in eval mode, frozen. Takes torch. Raises `InvalidSnapshot`."""
@@ -47,8 +47,8 @@ class _Snapshots(BaseModel):
     snapshots: tuple[SnapshotHeader, ...] = Field(description="Oldest first.")
 
 
-class Snapshots(Catalogue):
-    """Classifiers that strategies aim at."""
+class SnapshotCalls(CatalogueCalls):
+    """The calls for classifiers that strategies aim at."""
 
     def snapshots(self, channel: str = "default") -> Op[tuple[SnapshotHeader, ...]]:
         """The snapshots of a channel that are kept, oldest first; empty while none was published."""

@@ -13,11 +13,11 @@ from nonesuch.errors import IntegrityError, InvalidValue, OrderFailed, TakeTimeo
 KEY = "Idempotency-Key"
 """The header by which a gateway knows a request that comes again."""
 MAX_PROBLEM_BYTES = 2**20
-"""Read of an answer that is an error."""
+"""How many bytes at most are read of an answer that is an error."""
 
 _PASSING = {408, 429, 502, 503, 504}
 _LASTING = (OrderFailed, TakeTimeout)
-"""What has one of those statuses and would come to the same again."""
+"""Errors that have one of the `_PASSING` statuses and would come to the same again."""
 
 
 def opened(ask: Ask) -> Op[Head]:
@@ -49,7 +49,7 @@ class Body:
         self._digest = sha256()
 
     def read(self) -> Op[bytes]:
-        """The next ones; b"" after the last. Raises `Again` when it is cut off, or damaged."""
+        """The next bytes of the answer; b"" after the last. Raises `Again` when it is cut off, or damaged."""
         try:
             data: bytes = yield Read()
         except Unreachable as failure:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 ARROW = "application/vnd.apache.arrow.stream"
 DEADLINE_S = 120.0
-"""What a gateway gives a request that names no deadline, unless it was told another."""
+"""How many seconds a gateway gives a request that names no deadline, unless it was told another."""
 
 _SEED_BITS = 53
-"""JSON numbers of other languages are exact up to here."""
+"""How many bits a random seed has: JSON numbers of other languages are exact up to there."""
 
 
 class Asked(TypedDict, total=False):
@@ -31,19 +31,19 @@ class Asked(TypedDict, total=False):
     generator: str | Sequence[str]
     """Id of a generator, or several for a strategy that mixes; the service's default one if left out."""
     strategy: str
-    """Its name; `random` if left out."""
+    """Name of the strategy; `random` if left out."""
     params: Mapping[str, Any]
     """Parameters of the strategy. `sigma`, `truncation` and others may be keywords of their own."""
     sigma: float
     """Standard deviation of the latents."""
     truncation: float
-    """Of the latents: z = truncation · truncnorm(−2, 2)."""
+    """Truncation of the latents: z = truncation · truncnorm(−2, 2)."""
     seed: int
     """Same request and seed, same images; a random one if left out."""
     snapshot: int | Literal["latest"]
     """The snapshot that the strategy aims at."""
     channel: str
-    """Where that snapshot was published; `default` if left out."""
+    """The channel that the snapshot was published in; `default` if left out."""
     teacher: "str | SnapshotRef"
     """The classifier that filters, verifies or gives soft labels: a channel, or channel@version."""
     deadline: float
@@ -112,7 +112,7 @@ def _json(body: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Of numbers and arrays of numpy or torch, and of sequences such as ranges, what JSON knows."""
+    """A value as JSON knows it: numbers and arrays of numpy or torch, and sequences such as ranges, made plain."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -24,8 +24,8 @@ from nonesuch.errors import Conflict, IntegrityError, InvalidValue, NonesuchErro
 
 
 class Flow:
-    """Of the request `ask`, whose answer is an Arrow IPC stream; `once` says that it is the only one. Holds what one
-    read completes."""
+    """The batches that answer the request `ask`, an Arrow IPC stream; `once` says that there is only the one answer.
+    Holds what one read completes."""
 
     def __init__(self, ask: Ask, retries: Retries, *, once: bool = False) -> None:
         self._ask = ask
@@ -36,7 +36,7 @@ class Flow:
         self._recipe: str | None = None
         self._order = ""
         self._body: Body | None = None
-        """Of the open answer; None before it, and after it was cut off."""
+        """The bytes of the open answer; None before it, and after it was cut off."""
         self._splitter = Splitter()
         self._to_skip = 0
 

@@ -11,7 +11,7 @@ from nonesuch.host.release import VERSION
 
 
 def options(settings: ClientSettings) -> dict[str, Any]:
-    """Of an httpx client."""
+    """The keywords with which either httpx client is made."""
     headers = {"User-Agent": f"nonesuch/{VERSION}"}
     if settings.token is not None:
         headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
@@ -19,7 +19,7 @@ def options(settings: ClientSettings) -> dict[str, Any]:
 
 
 def request(http: httpx.Client | httpx.AsyncClient, settings: ClientSettings, ask: Ask) -> httpx.Request:
-    """An `Ask`, for one of them."""
+    """The httpx request that an `Ask` stands for, made by the client that will send it."""
     return http.build_request(
         ask.method,
         settings.url + ask.path,

@@ -1,4 +1,4 @@
-"""From an answer that is not what was asked for to the error that the gateway raised."""
+"""The error that the gateway raised, made again from an answer that is not what was asked for."""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ CLASSES: dict[str, type[NonesuchError]] = {
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, NonesuchError)
 }
-"""By the `type` of a problem: every class of the tree."""
+"""Every class of the tree of errors, by the `type` of its problem."""
 
 _BY_STATUS: dict[int, type[NonesuchError]] = {
     401: Unauthorised,
@@ -48,7 +48,7 @@ _BY_STATUS: dict[int, type[NonesuchError]] = {
     503: Unreachable,
     504: Unreachable,
 }
-"""Of what is no problem of ours: the web framework's own answers, and those of proxies on the way."""
+"""Classes by status, for what is no problem of ours: the web framework's own answers, and those of proxies."""
 
 
 def error_of(head: Head, body: bytes) -> NonesuchError:

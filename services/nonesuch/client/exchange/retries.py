@@ -11,7 +11,7 @@ from nonesuch.errors import NonesuchError
 FIRST_S = 0.5
 CAP_S = 8.0
 LONGEST_S = 60.0
-"""A service that wants to be left alone for longer has its error raised at once."""
+"""The longest pause in seconds: a service that wants to be left alone for longer has its error raised at once."""
 
 log = logging.getLogger(__name__)
 

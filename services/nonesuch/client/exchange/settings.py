@@ -1,4 +1,4 @@
-"""Where the gateway is, and who asks.
+"""A client's settings: where the gateway is, and who asks.
 
 Environment variables: `NONESUCH_URL`, `NONESUCH_TOKEN`.
 """
@@ -20,12 +20,12 @@ _ENVIRONMENT = {"url": "NONESUCH_URL", "token": "NONESUCH_TOKEN"}
 
 
 class ClientSettings(Frozen):
-    """Of a client."""
+    """The settings of a client: where the gateway is, who asks, and how patiently."""
 
     url: Annotated[str, StringConstraints(strip_whitespace=True)] = DEFAULT_URL
     token: SecretStr | None = None
     timeout_s: float = Field(default=30.0, gt=0)
-    """For a connection, for sending, and for each part of an answer; images may take their deadline longer."""
+    """Seconds for a connection, for sending, and for each part of an answer; images may take their deadline longer."""
     retries: int = Field(default=3, ge=0, le=100)
     """How often a call that failed in passing is tried again."""
 
@@ -47,7 +47,7 @@ class ClientSettings(Frozen):
 
 
 def _check_secrets(url: str, token: str) -> None:
-    """Refuse without a word of them what validation would show."""
+    """Refuse what holds or is a secret without showing it, as validation would. Raises `InvalidValue`."""
     if "@" in urlsplit(url).netloc:
         raise InvalidValue("the URL of a gateway holds no user and no password: give a token as `token`", field="url")
     if not (token.isascii() and token.isprintable()) or " " in token:

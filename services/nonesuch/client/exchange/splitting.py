@@ -19,7 +19,7 @@ from nonesuch.schema import read_batch
 
 MAX_METADATA = 64 * 2**20
 MAX_BODY = 4 * 2**30
-"""A ticket has 4 MiB of images; more than that is no batch of ours."""
+"""The longest body of a message, in bytes: a ticket has 4 MiB of images, so more is no batch of ours."""
 
 _CONTINUES = 0xFFFFFFFF
 _RECORD_BATCH = 3

@@ -22,12 +22,12 @@ class Ask(Effect):
 
     method: str
     path: str
-    """Below the URL of the gateway; begins with a slash."""
+    """The path below the URL of the gateway; begins with a slash."""
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes | None = None
     patience_s: float = 0.0
-    """How much longer than usual the answer, or its next part, may take."""
+    """How many seconds longer than usual the answer, or its next part, may take."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Read(Effect):
 
 @dataclass(frozen=True)
 class Pause(Effect):
-    """Wait."""
+    """Wait for `seconds` before trying again."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Work(Effect):
-    """Call this, in a thread of its own where an event loop waits."""
+    """Call `do`, in a thread of its own where an event loop waits."""
 
     do: Callable[[], Any]
 
@@ -55,9 +55,9 @@ class Head:
 
     status: int
     headers: Mapping[str, str]
-    """Case does not matter in their names."""
+    """The headers of the answer; case does not matter in their names."""
     url: str
-    """What was asked, for messages."""
+    """The URL that was asked, for messages."""
 
 
 def signature_of(call: Callable[..., Any]) -> Signature:

@@ -67,12 +67,12 @@ class Batch:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By label."""
+        """The names of the classes, by label."""
         return schema.class_names_of(self._arrow.schema)
 
     @property
     def label_names(self) -> list[str]:
-        """N names of classes."""
+        """The name of each image's class, N of them."""
         names = self.class_names
         return [names[label] for label in self.labels]
 
@@ -83,18 +83,18 @@ class Batch:
 
     @property
     def recipe(self) -> str | None:
-        """Its id, by which `Client.again` gets all images of the same request; None when it is too long for a URL."""
+        """The recipe's id, by which `Client.again` gets all images of the request; None if it is too long for a URL."""
         return self._recipe
 
     @property
     def seed(self) -> int | None:
-        """Of the request; None of an empty batch."""
+        """The seed of the request; None of an empty batch."""
         found: int | None = self._first("seed")
         return found
 
     @property
     def order(self) -> str | None:
-        """Names the recipe, and is the same whenever the same images are minted; None of an empty batch."""
+        """The name of the recipe, the same whenever the same images are minted; None of an empty batch."""
         found: str | None = self._first("order")
         return found
 

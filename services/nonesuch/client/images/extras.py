@@ -1,4 +1,4 @@
-"""Packages that some of it takes, and that not everybody has."""
+"""Optional packages: some of the client takes them, and not everybody has them."""
 
 from importlib import import_module
 from typing import Any

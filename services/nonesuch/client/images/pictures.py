@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def picture(image: NDArray[np.uint8]) -> "Image":
-    """Of an (H, W, C) image. Raises `InvalidValue` unless C is 1 or 3."""
+    """The picture of an (H, W, C) image. Raises `InvalidValue` unless C is 1 or 3."""
     pillow = needed("PIL.Image", "notebook", "a picture")
     channels = image.shape[2]
     if channels not in (1, 3):
@@ -24,7 +24,7 @@ def picture(image: NDArray[np.uint8]) -> "Image":
 
 
 def grid(images: NDArray[np.uint8], columns: int | None = None) -> "Image":
-    """Of (N, H, W, C) images, side by side; what is left of the last row is black. Raises `InvalidValue`."""
+    """(N, H, W, C) images side by side; what is left of the last row is black. Raises `InvalidValue`."""
     n, h, w, c = images.shape
     if n == 0:
         raise InvalidValue("the batch is empty: there is nothing to show")

@@ -14,7 +14,7 @@ from nonesuch.classifiers.snapshot import dump
 from nonesuch.cli.main import make_app
 from nonesuch.config import validated
 from nonesuch.doctor import maxmemory
-from nonesuch.doctor.plan import KNOWN, MIB, Limits, Setup
+from nonesuch.doctor.plan import KNOWN, MIB, MemoryLimits, Setup
 from nonesuch.doctor.sizing import allocated, redis_lines, resident_row_bytes, slot_bytes
 from nonesuch.errors import InvalidValue
 from nonesuch.local.private_redis import PrivateRedis
@@ -33,14 +33,14 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         maxmemory.SETTING,
         "NONESUCH_REDIS_URL",
-        *(f"NONESUCH_GATEWAY_{f.upper()}" for f in Limits.model_fields),
+        *(f"NONESUCH_GATEWAY_{f.upper()}" for f in MemoryLimits.model_fields),
     ):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_the_gateway_s_limits_have_its_names_and_defaults() -> None:
     settings = GatewaySettings()
-    assert Limits().model_dump() == {name: getattr(settings, name) for name in Limits.model_fields}
+    assert MemoryLimits().model_dump() == {name: getattr(settings, name) for name in MemoryLimits.model_fields}
 
 
 def test_the_other_defaults_are_the_trainer_s() -> None:
