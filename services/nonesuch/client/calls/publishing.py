@@ -1,4 +1,4 @@
-"""From a classifier, in whatever form it is at hand, to the safetensors file that a gateway takes."""
+"""Makes the safetensors file that a gateway takes of a classifier, in whatever form that is at hand."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nonesuch.classifiers.registry import ClassifierSpec
 
 FILE = "classifier.safetensors"
-"""The name of the file in a run's folder."""
+"""The name of the classifier file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Description:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     architecture: str | None = None
-    """Its name in the registry; None: whichever registered one, with its default arguments, has these very tensors."""
+    """Its name in the registry; None: the registered one that has these very tensors with its default arguments."""
     args: Mapping[str, int | float | str | bool] = field(default_factory=dict)
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
@@ -61,7 +61,7 @@ def with_header(header: SnapshotHeader, payload: bytes) -> bytes:
 
 
 def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) -> bytes:
-    """A network, or its state, as such a file. Its architecture is looked up and its tensors are held against it.
+    """A network, or its state, as a classifier file. Its architecture is looked up and its tensors are held against it.
 
     Raises `InvalidSnapshot` for a network that does not fit, or has values that are not finite; `InvalidValue` for a
     description that cannot be, or an architecture that is not registered here.
