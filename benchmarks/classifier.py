@@ -56,7 +56,8 @@ def plain_loop(folder: Path, width: int, images: int, workers: int) -> Callable[
     from torch import Tensor, nn
     from torch.utils.data import DataLoader, Dataset
 
-    from nonesuch.classifiers import ClassifierSpec, build
+    from nonesuch.classifiers.registry import build
+    from nonesuch.classifiers.spec import ClassifierSpec
 
     class ImageFolder(Dataset[tuple[Tensor, int]]):
         def __init__(self) -> None:
@@ -117,11 +118,10 @@ def our_loop(folder: Path, width: int, images: int, precision: str) -> Callable[
     from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
     from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
     from nonesuch_trainer.learning.optim import make_optimiser
-    from nonesuch_trainer.settings.config import TrainConfig
+    from nonesuch_trainer.settings.learning import Learning
 
-    config = TrainConfig.model_validate(
+    how = Learning.model_validate(
         {
-            "run": "bench",
             "epochs": 1_000_000,
             "batch_size": BATCH,
             "classifier": {"architecture": "resnet18", "args": {"width": width}},
@@ -130,17 +130,17 @@ def our_loop(folder: Path, width: int, images: int, precision: str) -> Callable[
             "precision": precision,
         }
     )
-    device = choose_device(config)
+    device = choose_device()
     pixels, labels = (np.load(folder / name)[:images] for name in ("images.npy", "labels.npy"))
     none = np.zeros(images, np.int64)
     resident = ResidentDataset.of(LabelledImages(pixels, labels, seeds=none, indices=none, snapshots=none), device)
-    model = make_classifier(config, pixels.shape[1:], int(labels.max()) + 1, device)
-    optimiser = make_optimiser(model, config.optimiser)
+    model = make_classifier(how, pixels.shape[1:], int(labels.max()) + 1, device)
+    optimiser = make_optimiser(model, how.optimiser)
     number = count()
 
     def epoch() -> None:
         with reproducible():
-            learn(model, optimiser, resident, config, next(number), lambda done, steps: None)
+            learn(model, optimiser, resident, how, next(number), lambda done, steps: None)
 
     return epoch
 

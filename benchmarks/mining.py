@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.host.process import ensure_cpu_settings
 from nonesuch.orders import default_ticket_size
 from nonesuch_worker.generators.base import Generator

@@ -38,7 +38,8 @@ def work(steps: int) -> None:
     """Print the seconds of each step as JSON."""
     import torch
 
-    from nonesuch.classifiers import ClassifierSpec, build
+    from nonesuch.classifiers.registry import build
+    from nonesuch.classifiers.spec import ClassifierSpec
 
     spec = ClassifierSpec(architecture="resnet18", args={"width": 16})
     model = build(spec, in_channels=1, classes=10, image_size=28).to(memory_format=torch.channels_last)

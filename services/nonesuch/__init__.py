@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonesuch.client import AsyncClient, Batch, Client
-    from nonesuch.smoothed import SmoothedDataset
+    from nonesuch.smoothed.dataset import SmoothedDataset
 
 from nonesuch.host.release import VERSION
 
@@ -24,7 +24,7 @@ _HOMES = {
     "AsyncClient": "nonesuch.client",
     "Batch": "nonesuch.client",
     "Client": "nonesuch.client",
-    "SmoothedDataset": "nonesuch.smoothed",
+    "SmoothedDataset": "nonesuch.smoothed.dataset",
 }
 
 

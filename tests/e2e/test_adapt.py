@@ -11,16 +11,18 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
-from nonesuch.classifiers import ClassifierSpec, build
-from nonesuch.classifiers.file import CLASSIFIER, read_classifier, write_classifier
+from nonesuch.classifiers.file import read_classifier, write_classifier
+from nonesuch.classifiers.published import CLASSIFIER
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import DataNotFound, InvalidValue, NotFound, ServiceError
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.bna import cli as bna_cli
 from nonesuch_trainer.bna import spreading as bna_ray
-from nonesuch_trainer.bna.adaptation import BNAConfig
+from nonesuch_trainer.settings.adapting import BNAConfig
 
 GENERATOR = Use(by="generator analytic", information="none")
 HEADER = SnapshotHeader(

@@ -182,8 +182,9 @@ def test_up_stops_cleanly(redis_url: str, tmp_path: Path, number: int, scheme: s
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier file of the analytic generator's images that knows nothing: it takes most of them for one class."""
-    from nonesuch.classifiers import ClassifierSpec, build
     from nonesuch.classifiers.file import write_classifier
+    from nonesuch.classifiers.registry import build
+    from nonesuch.classifiers.spec import ClassifierSpec
     from nonesuch.snapshots import SnapshotHeader
 
     spec = ClassifierSpec(architecture="resnet18", args={"width": 4})

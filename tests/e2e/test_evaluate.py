@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from nonesuch.errors import GeneratorNotFound
 from nonesuch_trainer.loop import train
 from nonesuch_trainer.metrics import ranking
-from nonesuch_trainer.settings.config import Real
+from nonesuch_trainer.settings.datasets import Real
 from nonesuch_worker.generators.load import folder_of
 from tests.helpers.blobs import make_config, one_thread, write_real
 

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.labels import Balanced
 from nonesuch.orders import Order
 from nonesuch.schema import images_of
 from nonesuch.tickets import Ticket
-from nonesuch_trainer.bna.adaptation import BNAConfig, adapt
+from nonesuch_trainer.bna.adaptation import adapt
+from nonesuch_trainer.settings.adapting import BNAConfig
 from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.minting.minter import Minter

@@ -22,8 +22,9 @@ from nonesuch_trainer.metrics.evaluation import Findings, evaluate
 from nonesuch_trainer.metrics.learnability import learn_and_judge
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.metrics.report import class_rows, document, measure_rows, write_report
-from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
-from nonesuch_trainer.settings.config import Augment, Real
+from nonesuch_trainer.metrics.yardstick import TwinLearning, Yardstick
+from nonesuch_trainer.settings.datasets import Real
+from nonesuch_trainer.settings.learning import Augment
 from nonesuch_trainer.sources.real import RealSource
 from tests.helpers.blobs import keys, make_config, one_thread, working
 
@@ -73,9 +74,9 @@ def test_blobs_are_as_good_as_real_ones(findings: Findings) -> None:
 
 def test_real_images_passed_off_as_generated_get_their_twins_score(findings: Findings) -> None:
     plan = findings.plan
-    passed_off = RealSource(plan.twin(0)).images
+    passed_off = RealSource(plan.twin, seed=0).images
     relabelled = replace(passed_off, seeds=passed_off.seeds + 1)  # where they say they come from does not matter
-    twins = Learning(plan, findings.facts, threading.Event()).twins(relabelled, 0)
+    twins = TwinLearning(plan, findings.facts, threading.Event()).twins(relabelled, 0)
     assert np.array_equal(twins.minted.confusion, findings.twins[0].real.confusion)
     assert twins.gap == 0
 
@@ -85,9 +86,9 @@ def test_learning_is_what_a_run_does(real: Path, tmp_path: Path) -> None:
         update={"dataset": Real(folder=real, size=200), "augment": Augment(shift=1, hflip=True)}
     )
     run = train(config)
-    source = RealSource(config)
+    source = RealSource(config.dataset, seed=config.seed)
     judge = Judge.load(config.evaluate, source.facts, run.dataset.images.device)
-    alone = learn_and_judge(source.images, config, judge, classes=10)
+    alone = learn_and_judge(source.images, config.learning, judge, classes=10)
     assert np.array_equal(alone.confusion, run.evaluation.confusion)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nonesuch.catalog import read_catalog
-from nonesuch.classifiers import ClassifierSpec, build
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced

@@ -32,7 +32,8 @@ from nonesuch.smoothed import supply
 from nonesuch.tickets import Ticket, renew
 from nonesuch_trainer import loop
 from nonesuch_trainer.loop import Result, train
-from nonesuch_trainer.settings.config import Real, TrainConfig
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Real
 from nonesuch_trainer.sources.ordering import service_name
 from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
@@ -243,7 +244,7 @@ def test_a_slow_trainer_stops_the_workers(
         while len(worker.tickets) != before and time.monotonic() < end:  # until the worker has nothing to do any more
             before = len(worker.tickets)
             time.sleep(0.4)
-        stats = link.run(ring_stats(link.keys, service_name(run)))
+        stats = link.run(ring_stats(link.keys, service_name(run.run, run.folder)))
         assert stats.unread + stats.free == 3
         held.append(stats.unread)
         return real_learn(*args)

@@ -13,9 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
+from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.config import RedisSettings
 from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
 from nonesuch.host.stopping import Stopped
@@ -28,10 +29,12 @@ from nonesuch.tickets import Ticket
 from nonesuch_trainer import loop
 from nonesuch_trainer.learning.epoch import learn, make_classifier
 from nonesuch_trainer.learning.optim import make_optimiser
+from nonesuch_trainer.learning.records import EpochRecord
 from nonesuch_trainer.loop import Result, train
-from nonesuch_trainer.reporting.events import EpochRecord
 from nonesuch_trainer.reporting.results import ADAPTED
-from nonesuch_trainer.settings.config import Adapt, Real, TrainConfig
+from nonesuch_trainer.settings.adapting import Adapt
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Real
 from nonesuch_trainer.sources.class_quotas import quota
 from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
 
@@ -173,10 +176,10 @@ def test_a_collected_dataset_stops_at_n_and_is_learned_from_scratch(config: Conf
     assert [r.step for r in steps] == [2 * 1, 2 * 1 + 2 * 2]  # two epochs of 40 images, and of 80, 40 at a time
     assert all(r.learning_rate == run.optimiser.lr for r in steps)
 
-    again = make_classifier(run, (28, 28, 1), 10, torch.device("cpu"))
+    again = make_classifier(run.learning, (28, 28, 1), 10, torch.device("cpu"))
     optimiser = make_optimiser(again, run.optimiser)
     for epoch in range(3):
-        learn(again, optimiser, dataset, run, epoch, lambda done, total: None)
+        learn(again, optimiser, dataset, run.learning, epoch, lambda done, total: None)
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, result.model.state_dict()[name]), name
     assert keys(link) == []

@@ -33,14 +33,19 @@ from nonesuch_trainer.learning.checkpoint import CHECKPOINT, Checkpoint, RunStat
 from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
 from nonesuch_trainer.learning.judging import Judge
 from nonesuch_trainer.learning.optim import make_optimiser
-from nonesuch_trainer.reporting.events import EpochRecord, Events
-from nonesuch_trainer.reporting.progress import Reporter, reporting
+from nonesuch_trainer.learning.published import snapshot
+from nonesuch_trainer.learning.records import EpochRecord
+from nonesuch_trainer.reporting.events import Events
+from nonesuch_trainer.reporting.progress import RunReporter, reporting
 from nonesuch_trainer.reporting.results import Result, write_results
 from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Augmented, Collected, Real
+from nonesuch_trainer.settings.identity import RunIdentity
 from nonesuch_trainer.sources.augmented import AugmentedSource
 from nonesuch_trainer.sources.class_quotas import ClassErrors
 from nonesuch_trainer.sources.collected import COLLECTING, CollectedSource
 from nonesuch_trainer.sources.minted import MintedSource
+from nonesuch_trainer.sources.ordering import service_name
 from nonesuch_trainer.sources.real import RealSource
 from nonesuch_trainer.sources.source import Source
 
@@ -78,24 +83,25 @@ def train(
             raise
 
 
-def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Event, reporter: Reporter) -> Result:
-    facts, smoothing, device = source.facts, source.smoothing, choose_device(config)
+def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Event, reporter: RunReporter) -> Result:
+    facts, renewal, how, device = source.facts, source.renewal, config.learning, choose_device(config.device)
     judge = Judge.load(config.evaluate, facts, device)
-    errors = ClassErrors(config, facts, device) if config.quotas else None
+    errors = ClassErrors(config.quotas, config.evaluate, facts, device) if config.quotas else None
     ledger = facts.ledger.plus(*([errors.use] if errors else [])).model_copy(update={"judged_on": judge.name})
     reporter.say(ledger.statement)
-    model = make_classifier(config, facts.image_shape, len(facts.class_names), device)
-    optimiser = make_optimiser(model, config.optimiser)
-    adapter = Adapter(config, model, facts) if config.adapt else None
+    model = make_classifier(how, facts.image_shape, len(facts.class_names), device)
+    optimiser = make_optimiser(model, how.optimiser)
+    adapter = Adapter(config.adapt, model, how.normalisation, facts, config.evaluate.folder) if config.adapt else None
 
-    saved = Checkpoint(config, facts.origins, model, optimiser)
+    saved = Checkpoint(config.folder / CHECKPOINT, RunIdentity.of(config), facts.origins, model, optimiser)
     if not resume:
         saved.discard()
     state = saved.load(device)
     if state:
         reporter.say(f"going on from {saved.path}, after epoch {state.epoch} of {config.epochs}")
-    if smoothing:  # before the first wait: what is minted may be aimed at it
-        smoothing.publish(model, epoch=state.epoch if state else 0, step=state.step if state else 0, ledger=ledger)
+    if renewal:  # before the first wait: what is minted may be aimed at it
+        epoch, step = (state.epoch, state.step) if state else (0, 0)
+        renewal.publish(snapshot(model, how, facts, ledger, epoch=epoch, step=step))
     if state is None:
         first = source.first(device, partial(reporter.advance, "first dataset"))
         state = RunState(epoch=0, step=0, history=(), resident=first.dataset, tally=first.tally)
@@ -106,45 +112,45 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
 
     def attend() -> None:
         check(stop)
-        if smoothing:
-            smoothing.poll()
+        if renewal:
+            renewal.poll()
 
     def between(step: int, steps: int) -> None:
         attend()
         reporter.advance(f"epoch {len(history) + 1}/{config.epochs}", step, steps)
 
     # What quotas go by. Of a classifier that has learned nothing there is nothing to know.
-    known = errors.of(model, config.normalisation, attend) if errors and state.epoch else None
+    known = errors.of(model, how.normalisation, attend) if errors and state.epoch else None
 
     with Events(config.folder, history) as events:
         for epoch in range(state.epoch, config.epochs):
             done = epoch + 1
             last = done == config.epochs
-            renewing = None if last else smoothing
+            renewing = None if last else renewal
 
             if renewing and renewing.staleness == 1:
                 renewing.order(birth=done, version=epoch, errors=known)
-            learned = learn(model, optimiser, resident, config, epoch, between)
-            if smoothing:
-                smoothing.publish(model, epoch=done, step=learned.step, ledger=ledger)
-            known = errors.of(model, config.normalisation, attend) if errors and renewing else None
+            learned = learn(model, optimiser, resident, how, epoch, between)
+            if renewal:
+                renewal.publish(snapshot(model, how, facts, ledger, epoch=done, step=learned.step))
+            known = errors.of(model, how.normalisation, attend) if errors and renewing else None
             if renewing and renewing.staleness == 0:
                 renewing.order(birth=done, version=done, errors=known)
 
             started = time.monotonic()
             judged = last or done % config.evaluate.every == 0
-            evaluation = judge.evaluate(model, config.normalisation, attend) if judged else None
+            evaluation = judge.evaluate(model, how.normalisation, attend) if judged else None
             evaluate_s = time.monotonic() - started
 
             came: dict[str, Any] = {}
             if renewing:
                 fresh = renewing.collect(done, partial(reporter.advance, f"images for epoch {done + 1}"))
-                rng = numpy_rng(config.seed, "victims", done)
+                rng = numpy_rng(how.seed, "victims", done)
                 resident.replace(
-                    fresh.images, birth=done, victims=renewing.victims, rng=rng, keep_balance=errors is None
+                    fresh.came.images, birth=done, victims=renewing.victims, rng=rng, keep_balance=errors is None
                 )
-                tally += fresh.tally
-                came = fresh.numbers | {"r": len(fresh.images) / resident.replaceable}
+                tally += fresh.came.tally
+                came = fresh.numbers | {"r": len(fresh.came.images) / resident.replaceable}
                 if errors:
                     came["shares"] = resident.shares
 
@@ -161,22 +167,26 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
             events.record(record)
             reporter.say(record.line)
 
-    evaluation = evaluation or judge.evaluate(model, config.normalisation)  # resumed after the last epoch
+    evaluation = evaluation or judge.evaluate(model, how.normalisation)  # resumed after the last epoch
     adapted = adapter.run(model, judge, ledger, attend) if adapter else None
     result = Result(config.folder, model.eval(), resident, tuple(history), evaluation, ledger, tally, adapted)
-    write_results(config, facts, result)
+    filed = snapshot(result.model, how, facts, ledger, epoch=len(history), step=history[-1].step)
+    write_results(config.run, filed.header, result)
     return result
 
 
-def _open(config: TrainConfig, link: Link | None, resume: bool, stop: threading.Event, reporter: Reporter) -> Source:
-    """Where the config's images come from."""
-    kind = config.dataset.kind
-    if kind == "real":
-        return RealSource(config)
+def _open(config: TrainConfig, link: Link | None, resume: bool, stop: threading.Event, reporter: RunReporter) -> Source:
+    """The source of the config's images."""
+    dataset, seed, name = config.dataset, config.seed, service_name(config.run, config.folder)
+    if isinstance(dataset, Real):
+        return RealSource(dataset, seed=seed)
     if link is None:
-        raise InvalidValue(f"a dataset of kind {kind!r} comes from the service: give a link to its Redis")
-    if kind == "augmented":
-        return AugmentedSource(config, link, stop=stop, say=reporter.say)
-    if kind == "collected":
-        return CollectedSource(config, link, resume=resume, stop=stop, reporter=reporter)
-    return MintedSource(config, link, stop=stop, say=reporter.say)
+        raise InvalidValue(f"a dataset of kind {dataset.kind!r} comes from the service: give a link to its Redis")
+    if isinstance(dataset, Augmented):
+        return AugmentedSource(dataset, link, name=name, seed=seed, stop=stop, say=reporter.say)
+    if isinstance(dataset, Collected):
+        how, identity = config.learning, RunIdentity.of(config)
+        return CollectedSource(
+            dataset, link, how, identity, config.folder, name=name, resume=resume, stop=stop, reporter=reporter
+        )
+    return MintedSource(dataset, link, name=name, seed=seed, stop=stop, say=reporter.say)

@@ -12,25 +12,20 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from nonesuch.classifiers.snapshot import dump
+from nonesuch.classifiers.published import CLASSIFIER, snapshot_of
 from nonesuch.config import explain
 from nonesuch.errors import IntegrityError, NotFound
 from nonesuch.host.files import replacing
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
 
-CLASSIFIER = "classifier.safetensors"
-"""The name of the file in a run's folder."""
-
 
 def write_classifier(path: Path, header: SnapshotHeader, model: nn.Module) -> SnapshotHeader:
     """Write a model with its header, whole or not at all; returns the header with the sha256 of these weights."""
-    payload = dump(model)
-    header = header.model_copy(update={"sha256": sha256(payload).hexdigest()})
+    snapshot = snapshot_of(model, header)
+    document = {METADATA_KEY: snapshot.header.model_dump_json()}
     with replacing(path) as temporary:
-        safetensors.torch.save_file(
-            safetensors.torch.load(payload), temporary, {METADATA_KEY: header.model_dump_json()}
-        )
-    return header
+        safetensors.torch.save_file(safetensors.torch.load(snapshot.payload), temporary, document)
+    return snapshot.header
 
 
 def read_classifier(path: Path) -> tuple[SnapshotHeader, bytes]:

@@ -6,22 +6,16 @@ A plug-in is an entry point of the group `nonesuch.classifiers`: its name is the
 
 from typing import Any, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import nn
 
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.config import explain
 from nonesuch.errors import InvalidValue
-from nonesuch.model import Frozen, Name
+from nonesuch.model import Frozen
 from nonesuch.plugins import names, plugin
 
 GROUP = "nonesuch.classifiers"
-
-
-class ClassifierSpec(Frozen):
-    """A classifier's architecture and its arguments, without what depends on the data: channels, classes, size."""
-
-    architecture: Name
-    args: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
 class Architecture(Protocol):

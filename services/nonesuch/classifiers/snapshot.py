@@ -7,8 +7,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from nonesuch.classifiers.normalisation import Normalisation, OnGenerated
-from nonesuch.classifiers.registry import ClassifierSpec, build
+from nonesuch.classifiers.normalisation import OnGenerated
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidSnapshot, InvalidValue
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.weights.tensors import faults

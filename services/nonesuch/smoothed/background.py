@@ -11,9 +11,10 @@ import os
 import threading
 from collections.abc import Callable
 
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.errors import InvalidValue
-from nonesuch.smoothed.settings import Orders
-from nonesuch.smoothed.source import Minted, Snapshot, Source
+from nonesuch.smoothed.orders import Wanted
+from nonesuch.smoothed.source import Came, FreshSource
 
 POLL_S = 0.1
 """Between two looks at how far the minting is."""
@@ -21,10 +22,10 @@ CLOSE_S = 10.0
 """How long `close` waits for the minting to end. Its thread does not keep the process alive."""
 
 
-class Minting:
+class BackgroundMinting:
     """A source, and what is being minted from it. Only the process that made it can use it."""
 
-    def __init__(self, open_source: Callable[[threading.Event], Source]) -> None:
+    def __init__(self, open_source: Callable[[threading.Event], FreshSource]) -> None:
         self._open_source = open_source
         self._owner = os.getpid()
         self._stop = threading.Event()
@@ -37,17 +38,17 @@ class Minting:
         """Whether images were asked for that nobody has taken."""
         return self._job is not None
 
-    def start(self, orders: Orders, epoch: int, snapshot: Snapshot | None) -> None:
+    def start(self, wanted: Wanted, snapshot: Snapshot | None) -> None:
         """Ask for the images of an epoch. Does not wait."""
         self.check_usable("minting")
         assert self._job is None, "take comes first"
         self._used = True
-        self._job = _Job(self.source, orders, epoch, snapshot)
+        self._job = _Job(self.source, wanted, snapshot)
 
-    def take(self, on_images: Callable[[int], None]) -> Minted:
+    def take(self, on_images: Callable[[int], None]) -> Came:
         """What was asked for. Blocks until it is there; `on_images` is told how many more have come.
 
-        Raises what `Source.mint` raises. After an error the images can be asked for again.
+        Raises what `FreshSource.mint` raises. After an error the images can be asked for again.
         """
         self.check_usable("minting")
         assert self._job is not None, "start comes first"
@@ -55,8 +56,8 @@ class Minting:
         job, self._job = self._job, None
         if job.error is not None:
             raise job.error
-        assert job.minted is not None
-        return job.minted
+        assert job.came is not None
+        return job.came
 
     def start_over(self) -> None:
         """Forget what was asked for and what was published. Raises what opening a source raises."""
@@ -99,15 +100,15 @@ class Elsewhere:
 
 
 class _Job:
-    """One call of `Source.mint`, in a thread."""
+    """One call of `FreshSource.mint`, in a thread."""
 
-    def __init__(self, source: Source, orders: Orders, epoch: int, snapshot: Snapshot | None) -> None:
-        self.minted: Minted | None = None
+    def __init__(self, source: FreshSource, wanted: Wanted, snapshot: Snapshot | None) -> None:
+        self.came: Came | None = None
         self.error: BaseException | None = None
-        self._came = self._told = 0
+        self._counted = self._told = 0
         # A daemon: at the end of the program the dataset is closed, which ends it, and nobody waits for it before.
         self.thread = threading.Thread(
-            target=self._run, args=(source, orders, epoch, snapshot), name="nonesuch-minting", daemon=True
+            target=self._run, args=(source, wanted, snapshot), name="nonesuch-minting", daemon=True
         )
         self.thread.start()
 
@@ -115,15 +116,15 @@ class _Job:
         """Blocks until it is done. Ctrl-C leaves it as it is."""
         while self.thread.is_alive():
             self.thread.join(POLL_S)
-            came = self._came
-            on_images(came - self._told)
-            self._told = came
+            counted = self._counted
+            on_images(counted - self._told)
+            self._told = counted
 
-    def _run(self, source: Source, orders: Orders, epoch: int, snapshot: Snapshot | None) -> None:
+    def _run(self, source: FreshSource, wanted: Wanted, snapshot: Snapshot | None) -> None:
         try:
-            self.minted = source.mint(orders, epoch, snapshot, self._count)
+            self.came = source.mint(wanted, snapshot, self._count)
         except BaseException as error:  # whatever it is, it is the user's
             self.error = error
 
     def _count(self, came: int, wanted: int) -> None:
-        self._came = came
+        self._counted = came

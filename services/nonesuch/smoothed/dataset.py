@@ -9,6 +9,13 @@
 `background` draws the threads. Legend: N images, B of a batch, H×W pixels, C channels.
 """
 
+try:
+    import torch
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "SmoothedDataset takes torch, which is not installed: pip install 'nonesuch[torch]'", name=error.name
+    ) from None
+
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -16,26 +23,30 @@ from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import JsonValue
 from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.published import Snapshot
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue, OrderFailed
 from nonesuch.host.progress import progress as show_progress
+from nonesuch.labels import resolve_classes
 from nonesuch.seeds import numpy_rng
-from nonesuch.smoothed.background import Elsewhere, Minting
+from nonesuch.smoothed.background import BackgroundMinting, Elsewhere
 from nonesuch.smoothed.opening import open_source
-from nonesuch.smoothed.published import snapshot_of
+from nonesuch.smoothed.orders import DatasetOrders, Wanted, parts_of
+from nonesuch.smoothed.published import published
 from nonesuch.smoothed.reports import Ages, Refreshed
 from nonesuch.smoothed.resident import NO_SNAPSHOT, ResidentDataset
 from nonesuch.smoothed.saved import Saved
-from nonesuch.smoothed.settings import Orders, Smoothing
+from nonesuch.smoothed.settings import Smoothing, Victims
 from nonesuch.smoothed.shared import shared
-from nonesuch.smoothed.source import Minted, Snapshot
+from nonesuch.smoothed.source import Came
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -105,7 +116,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         std: float | Sequence[float] = 0.5,
         transform: Transform | None = None,
         staleness: Literal[0, 1] = 1,
-        victims: Literal["random", "oldest"] = "random",
+        victims: Victims = "random",
         seed: int = 0,
         state: Mapping[str, Any] | None = None,
         token: str | None = None,
@@ -127,12 +138,15 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         """What is being minted is aimed at."""
         self.epoch = 0
         """How many times the dataset was refreshed."""
-        self._minting = Minting(partial(open_source, url, token=token, timeout_s=timeout_s))
+        self._minting = BackgroundMinting(partial(open_source, url, token=token, timeout_s=timeout_s))
         weakref.finalize(self, self._minting.close)  # at the end of the program too
         try:
             catalog = self._minting.source.catalog
-            self._orders = Orders(self._settings, catalog.choose(self._settings.generator))
-            self._orders.check(catalog)
+            info = catalog.choose(self._settings.generator)
+            chosen = sorted(set(resolve_classes(self._settings.classes, info.class_names)))
+            self._orders = DatasetOrders((info,), chosen, seed=seed)
+            for birth in (0, 1):
+                self._wanted(birth).check(catalog)
             if state is None:
                 self._resident = self._filled()
                 self._start_early()
@@ -160,12 +174,12 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
     @property
     def class_names(self) -> tuple[str, ...]:
         """By label; a classifier has an output for each."""
-        return self._orders.info.class_names
+        return self._orders.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)"""
-        return self._orders.info.image_shape
+        return self._orders.image_shape
 
     @property
     def images(self) -> Tensor:
@@ -181,7 +195,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         """A new network for these images and classes, from torch's random numbers, which `publish` knows to describe.
 
         Args:
-            architecture: a name that is registered (`nonesuch.classifiers.architectures`).
+            architecture: a name that is registered (`nonesuch.classifiers.registry.architectures`).
             args: its arguments: width=16.
 
         Raises `InvalidValue` for an architecture or an argument that is not known.
@@ -219,8 +233,8 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
                 field="architecture",
             )
         version = 0 if self._latest is None else self._latest.header.version + 1
-        self._latest = snapshot_of(
-            model, self._spec, self._orders.info, self._normalisation, version=version, epoch=self.epoch
+        self._latest = published(
+            model, self._spec, self._orders, self._normalisation, version=version, epoch=self.epoch
         )
         self._start_early()
 
@@ -245,9 +259,9 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
                     "images are to be mined, and against no model: call publish(model) before refresh(), or set mined=0"
                 )
             self._start()
-        minted = self._take(f"images for epoch {self.epoch + 1}", self._settings.fresh)
+        came = self._take(f"images for epoch {self.epoch + 1}", self._settings.fresh)
         self._resident.replace(
-            minted.images,
+            came.images,
             birth=self.epoch + 1,
             victims=self._settings.victims,
             rng=numpy_rng(self._settings.seed, "victims", self.epoch + 1),
@@ -256,7 +270,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         aimed, self._aimed = self._aimed, None
         age = None if aimed is None or self._latest is None else self._latest.header.version - aimed.header.version
         self._start_early()
-        return Refreshed(len(minted.images), minted.short.total(), age)
+        return Refreshed(len(came.images), came.short.total(), age)
 
     def age(self) -> Ages:
         """How old the images are; `print(ds.age())` says it in a line."""
@@ -311,11 +325,11 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
 
     # ------------------------------------------------------------------------------------------------------------------
     def _filled(self) -> ResidentDataset:
-        self._minting.start(self._orders, 0, None)
-        minted = self._take("first images", self._settings.size)
-        if minted.short:
-            raise OrderFailed(f"{minted.short.total()} of the first {self._settings.size} images could not be made")
-        return shared(ResidentDataset.of(minted.images, torch.device("cpu")))
+        self._minting.start(self._wanted(0), None)
+        came = self._take("first images", self._settings.size)
+        if came.short:
+            raise OrderFailed(f"{came.short.total()} of the first {self._settings.size} images could not be made")
+        return shared(ResidentDataset.of(came.images, torch.device("cpu")))
 
     @property
     def _can_mint(self) -> bool:
@@ -328,10 +342,14 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
             self._start()
 
     def _start(self, snapshot: Snapshot | None = None) -> None:
-        self._aimed = (snapshot or self._latest) if self._settings.aimed else None
-        self._minting.start(self._orders, self.epoch + 1, self._aimed)
+        wanted = self._wanted(self.epoch + 1)
+        self._aimed = (snapshot or self._latest) if wanted.aimed else None
+        self._minting.start(wanted, self._aimed)
 
-    def _take(self, what: str, total: int) -> Minted:
+    def _wanted(self, birth: int) -> Wanted:
+        return Wanted(self._orders, birth, parts_of(self._settings, birth))
+
+    def _take(self, what: str, total: int) -> Came:
         bar: AbstractContextManager[Callable[[int], None]] = show_progress(self._console, what, total)
         with bar as advance:
             return self._minting.take(advance)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nonesuch.errors import IntegrityError, OrderFailed
 from nonesuch.orders import Order
 from nonesuch.rings import Delivery, OrderEnd
-from nonesuch.schema import images_of, labels_of, read_batch, soft_labels_of
+from nonesuch.schema import images_of, indices_of, labels_of, read_batch, soft_labels_of
 from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages
+from nonesuch.smoothed.source import Came
 from nonesuch.tally import NOTHING, Tally
 
 
@@ -120,6 +121,18 @@ class Intake:
                 missing.update(order.labels.of(indices[~self._there[offset + indices]]).tolist())
         return missing
 
+    def came(self, *, waited_s: float) -> Came:
+        """All of it, for whoever waited for it for so many seconds."""
+        return Came(
+            images=self.collected(),
+            ordered=self.wanted,
+            short=self.short,
+            oldest_version=self.oldest_version,
+            tally=self.tally,
+            mint_s=self.last_at - self.placed_at,
+            wait_s=waited_s,
+        )
+
     def collected(self) -> LabelledImages:
         """What came, by order and index."""
         seeds = np.repeat([order.seed for order in self.orders], [order.count for order in self.orders])
@@ -140,7 +153,7 @@ class Intake:
     def _put(self, order: Order, batch: pa.RecordBatch, start: int, stop: int, what: str) -> None:
         """Rows whose indices are in [start, stop). Raises `IntegrityError`."""
         images, labels = images_of(batch), labels_of(batch)  # (B, H, W, C), (B,)
-        indices = batch.column("index").to_numpy()  # (B,)
+        indices = indices_of(batch)  # (B,)
         if (
             images.shape[1:] != self._images.shape[1:]
             or not ((start <= indices) & (indices < stop)).all()

@@ -4,10 +4,10 @@ import threading
 from urllib.parse import urlsplit
 
 from nonesuch.config import RedisSettings, validated
-from nonesuch.smoothed.source import Source
+from nonesuch.smoothed.source import FreshSource
 
 
-def open_source(url: str | None, stop: threading.Event, *, token: str | None, timeout_s: float) -> Source:
+def open_source(url: str | None, stop: threading.Event, *, token: str | None, timeout_s: float) -> FreshSource:
     """The source at a URL: redis://, rediss:// and unix:// is Redis, anything else a gateway.
 
     `timeout_s` is how long it waits when nothing comes; `stop` ends every wait. Raises `Unreachable`, `NoWorkers`, and

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.client import AsyncClient, Client
 from nonesuch.errors import SnapshotNotFound
 from nonesuch.host.stopping import Stopped, pause
@@ -22,10 +23,9 @@ from nonesuch.link.patience import PASSING
 from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef
 from nonesuch.smoothed.intake import Intake
+from nonesuch.smoothed.orders import Wanted
 from nonesuch.smoothed.resident import NO_SNAPSHOT
-from nonesuch.smoothed.settings import Orders
-from nonesuch.smoothed.source import Minted, Snapshot
-from nonesuch.smoothed.supply import OnProgress
+from nonesuch.smoothed.source import Came, OnProgress
 
 CHANNEL = "smoothed"
 PAUSE_S = 2.0
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class HttpSource:
-    """A `Source`. Raises, when it is made, what `Client.generators` raises.
+    """A `FreshSource`. Raises, when it is made, what `Client.generators` raises.
 
     The gateway has to make the images of an order within `timeout_s`: it is their deadline.
     """
@@ -51,9 +51,9 @@ class HttpSource:
         self._alive_at = 0.0
         self.catalog = self._catalog()
 
-    def mint(self, orders: Orders, epoch: int, snapshot: Snapshot | None, on_progress: OnProgress) -> Minted:
+    def mint(self, wanted: Wanted, snapshot: Snapshot | None, on_progress: OnProgress) -> Came:
         # A read that blocks its thread cannot be ended from another one; a task can, and its connection with it.
-        return asyncio.run(self._until_stopped(self._mint(orders, epoch, snapshot, on_progress)))
+        return asyncio.run(self._until_stopped(self._mint(wanted, snapshot, on_progress)))
 
     def close(self) -> None:
         pass  # nothing is open but in `mint`
@@ -86,20 +86,21 @@ class HttpSource:
             raise Stopped
         return task.result()
 
-    async def _mint(self, orders: Orders, epoch: int, snapshot: Snapshot | None, on_progress: OnProgress) -> Minted:
+    async def _mint(self, wanted: Wanted, snapshot: Snapshot | None, on_progress: OnProgress) -> Came:
         async with AsyncClient(self._url, self._token) as client:
-            return await self._patiently(partial(self._attempt, client, orders, epoch, snapshot, on_progress))
+            return await self._patiently(partial(self._attempt, client, wanted, snapshot, on_progress))
 
     async def _attempt(
-        self, client: AsyncClient, orders: Orders, epoch: int, snapshot: Snapshot | None, on_progress: OnProgress
-    ) -> Minted:
+        self, client: AsyncClient, wanted: Wanted, snapshot: Snapshot | None, on_progress: OnProgress
+    ) -> Came:
         aim = None
         if snapshot is not None:
             header = snapshot.header.model_copy(update={"channel": CHANNEL})
             published = await client.publish_payload(header, snapshot.payload, version=None)
             aim = SnapshotRef(channel=CHANNEL, version=published.version)
-        asked = orders.of(epoch, f"epoch-{epoch}", "gateway", aim)
-        intake = Intake(asked, orders.info.image_shape, 0)
+        started = time.monotonic()
+        asked = wanted.placed(f"epoch-{wanted.birth}", "gateway", aim)
+        intake = Intake(asked, wanted.orders.image_shape, 0)
         for order in asked:
             async with client.stream(order.count, **self._asked(order)) as batches:
                 async for batch in batches:
@@ -107,14 +108,14 @@ class HttpSource:
                     intake.add_rows(order.id, batch.arrow)
                     on_progress(intake.received, intake.wanted)
             intake.complete(order.id)
-        images = intake.collected()
+        came = intake.came(waited_s=time.monotonic() - started)
         if snapshot is not None:  # what the channel calls its version is nothing to the dataset
-            versions = np.where(images.snapshots == NO_SNAPSHOT, NO_SNAPSHOT, snapshot.header.version)
-            images = replace(images, snapshots=versions)
-        return Minted(images, intake.short)
+            versions = np.where(came.images.snapshots == NO_SNAPSHOT, NO_SNAPSHOT, snapshot.header.version)
+            came = replace(came, images=replace(came.images, snapshots=versions))
+        return came
 
     def _asked(self, order: Order) -> dict[str, Any]:
-        """An order as `Client.stream` takes it. Its labels are balanced, as `Orders` makes them."""
+        """An order as `Client.stream` takes it. Its labels are balanced: these datasets have no class quota."""
         wanted: dict[str, Any] = {
             "generator": order.generators[0],
             "strategy": order.strategy,

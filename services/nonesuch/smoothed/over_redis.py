@@ -3,20 +3,17 @@
 import logging
 import threading
 import uuid
-from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.config import RedisSettings
-from nonesuch.errors import NonesuchError
 from nonesuch.link.connection import Link
-from nonesuch.link.patience import Patience
-from nonesuch.orders import Order, SnapshotRef, cancel, wait_for_workers
+from nonesuch.orders import SnapshotRef
 from nonesuch.rings import RingSpec
-from nonesuch.schema import batch_bytes
-from nonesuch.smoothed.intake import Intake
-from nonesuch.smoothed.settings import Orders
-from nonesuch.smoothed.source import Minted, Snapshot
-from nonesuch.smoothed.supply import OnProgress, Supply, Wait
+from nonesuch.smoothed.orders import DatasetOrders, Wanted
+from nonesuch.smoothed.settings import Wait
+from nonesuch.smoothed.source import Came, OnProgress
+from nonesuch.smoothed.supply import Supply, reach
 
 SLOTS = 16
 """Tickets that Redis holds for a dataset at most."""
@@ -25,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RedisSource:
-    """A `Source`. Raises, when it is made, `Unreachable` at once and `NoWorkers` after `timeout_s`."""
+    """A `FreshSource`. Raises, when it is made, `Unreachable` at once and `NoWorkers` after `timeout_s`."""
 
     def __init__(self, redis: RedisSettings, *, timeout_s: float, stop: threading.Event) -> None:
         self._name = f"smoothed-{uuid.uuid4().hex[:12]}"
@@ -34,50 +31,37 @@ class RedisSource:
         self._supply: Supply | None = None
         self._link = Link(redis)
         try:
-            self._link.ping()
-            self._patience = Patience(self._link, outage_s=timeout_s, stop=stop, say=log.warning)
-            self.catalog = self._patience.run(partial(wait_for_workers, self._link.keys))
+            self._patience, self.catalog = reach(self._link, outage_s=timeout_s, stop=stop, say=log.warning)
         except BaseException:
             self._link.close()
             raise
 
-    def mint(self, orders: Orders, epoch: int, snapshot: Snapshot | None, on_progress: OnProgress) -> Minted:
-        supply = self._open(orders)
+    def mint(self, wanted: Wanted, snapshot: Snapshot | None, on_progress: OnProgress) -> Came:
+        supply = self._open(wanted.orders)
+        version, aim = 0, None
         if snapshot is not None:
-            supply.publish(snapshot.header.model_copy(update={"channel": self._name}), snapshot.payload)
-        version = None if snapshot is None else snapshot.header.version
-        aim = None if version is None else SnapshotRef(channel=self._name, version=version)
+            supply.publish(replace(snapshot, header=snapshot.header.model_copy(update={"channel": self._name})))
+            version = snapshot.header.version
+            aim = SnapshotRef(channel=self._name, version=version)
         self._minted += 1  # an id is never used twice, so that what a failed mint has left cannot be mistaken
-        placed = orders.of(epoch, f"{self._name}-{self._minted}", self._name, aim)
-        intake = Intake(placed, orders.info.image_shape, version or 0)
+        orders = wanted.placed(f"{self._name}-{self._minted}", self._name, aim)
         try:
-            supply.place(intake)
-            supply.collect(self._wait, on_progress)
+            supply.place(orders, wanted.orders.image_shape, version=version)
+            return supply.collect(self._wait, on_progress)
         except BaseException:
-            self._withdraw(placed)
+            supply.withdraw()
             raise
-        return Minted(intake.collected(), intake.short)
 
     def close(self) -> None:
         if self._supply is not None:
             self._supply.close()
         self._link.close()
 
-    def _open(self, orders: Orders) -> Supply:
-        """The ring of the generator's images, opened the first time."""
+    def _open(self, orders: DatasetOrders) -> Supply:
+        """The ring of the dataset's images, opened the first time."""
         if self._supply is None:
-            ring = RingSpec(
-                name=self._name,
-                slots=SLOTS,
-                slot_bytes=max(1024, batch_bytes(orders.info, orders.ticket_size)),
-                channels=(self._name,),
-            )
+            ring = RingSpec(name=self._name, slots=SLOTS, slot_bytes=orders.slot_bytes, channels=(self._name,))
             supply = Supply(self._patience, ring, self._stop)
             supply.open()
             self._supply = supply
         return self._supply
-
-    def _withdraw(self, placed: tuple[Order, ...]) -> None:
-        with suppress(NonesuchError):
-            for order in placed:
-                self._link.run(cancel(self._link.keys, order.id))

@@ -1,48 +1,41 @@
 """A user's model as a snapshot that workers can rebuild."""
 
-from hashlib import sha256
 from typing import Any
 
 from torch import nn
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation
-from nonesuch.classifiers.snapshot import dump, load_snapshot
-from nonesuch.offers import GeneratorInfo
-from nonesuch.smoothed.source import Snapshot
-from nonesuch.snapshots import SnapshotHeader
+from nonesuch.classifiers.published import Snapshot, describe, snapshot_of
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
+from nonesuch.smoothed.orders import DatasetOrders
 
 
-def snapshot_of(
+def published(
     model: nn.Module,
     spec: ClassifierSpec,
-    info: GeneratorInfo,
+    orders: DatasetOrders,
     normalisation: Normalisation,
     *,
     version: int,
     epoch: int,
 ) -> Snapshot:
-    """A copy of the model's weights as they are now, for images of the generator. Moves them to the CPU.
+    """A copy of the model's weights as they are now, for the images of a dataset. Moves them to the CPU.
 
     Raises `InvalidValue` for an architecture that is not registered, and `InvalidSnapshot` unless the weights are those
     of the architecture and finite.
     """
-    payload = dump(bare(model))
-    header = SnapshotHeader(
-        channel="smoothed",
-        version=version,
-        architecture=spec.architecture,
-        args=spec.args,
-        image_shape=info.image_shape,
-        classes=len(info.class_names),
-        class_names=info.class_names,
+    header = describe(
+        spec,
+        image_shape=orders.image_shape,
+        class_names=orders.class_names,
         mean=normalisation.mean,
         std=normalisation.std,
+        channel="smoothed",
+        version=version,
         epoch=epoch,
-        step=0,
-        sha256=sha256(payload).hexdigest(),
     )
-    load_snapshot(header, payload)  # as a worker will
-    return Snapshot(header, payload)
+    snapshot = snapshot_of(bare(model), header)
+    snapshot.load()  # as a worker will
+    return snapshot
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ Legend: N images in the dataset, n fresh ones, H×W×C pixels, B rows of a batch
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from torch import Tensor
 
 from nonesuch.errors import InvalidValue
 from nonesuch.seeds import torch_rng
-
-Victims = Literal["random", "oldest"]
+from nonesuch.smoothed.settings import Victims
 
 PERMANENT = -1
 """The birth of rows that are never replaced."""

@@ -7,10 +7,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.errors import InvalidValue
+from nonesuch.smoothed.orders import DatasetOrders
 from nonesuch.smoothed.resident import ResidentDataset
-from nonesuch.smoothed.settings import Orders
-from nonesuch.smoothed.source import Snapshot
 from nonesuch.snapshots import SnapshotHeader
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class Saved:
     pending: bool
     """Whether the next epoch's images were asked for."""
 
-    def state(self, orders: Orders) -> dict[str, Any]:
+    def state(self, orders: DatasetOrders) -> dict[str, Any]:
         """A copy of everything."""
         return {
             "format": FORMAT,
@@ -43,7 +43,7 @@ class Saved:
         }
 
     @classmethod
-    def of(cls, state: Mapping[str, Any], orders: Orders, size: int) -> Self:
+    def of(cls, state: Mapping[str, Any], orders: DatasetOrders, size: int) -> Self:
         """What a state says. Raises `InvalidValue` for one of another dataset, or that is none."""
         if state.get("format") != FORMAT:
             raise InvalidValue(
@@ -67,9 +67,10 @@ class Saved:
         )
 
 
-def _identity(orders: Orders) -> dict[str, Any]:
+def _identity(orders: DatasetOrders) -> dict[str, Any]:
     """What must be the same for the images to be of one dataset."""
-    return {"generator": orders.info.id, "weights": orders.info.sha256, "classes": list(orders.classes)}
+    (info,) = orders.generators
+    return {"generator": info.id, "weights": info.sha256, "classes": list(orders.classes)}
 
 
 def _packed(snapshot: Snapshot | None) -> dict[str, str | Tensor] | None:

@@ -1,15 +1,30 @@
-"""What a `SmoothedDataset` is to hold, and the orders that follow from it: functions of the settings alone. No I/O."""
+"""What a smoothed dataset is to hold, and how long its images are waited for. No I/O, no torch."""
 
 from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from nonesuch.labels import Balanced, resolve_classes
 from nonesuch.model import Frozen, Name
-from nonesuch.offers import Catalog, GeneratorInfo
-from nonesuch.orders import Order, Seed, SnapshotRef, check_order, default_ticket_size
-from nonesuch.seeds import key
-from nonesuch.smoothed.resident import Victims
+from nonesuch.orders import Seed
+
+Victims = Literal["random", "oldest"]
+"""Which images are replaced: drawn at random, or the oldest."""
+
+
+class Wait(Frozen):
+    """Wait for every image that was ordered."""
+
+    kind: Literal["wait"] = "wait"
+    patience_s: float = Field(default=600.0, gt=0)
+    """It ends with `TakeTimeout` when no batch at all comes for this long."""
+
+
+class Skip(Frozen):
+    """Go on with what has come, and report it: r is then smaller than asked for."""
+
+    kind: Literal["skip"]
+    patience_s: float = Field(default=5.0, ge=0)
+    """How long an epoch that is trained waits for its images."""
 
 
 class Smoothing(Frozen):
@@ -51,53 +66,3 @@ class Smoothing(Frozen):
                 "0 for a fixed dataset"
             )
         return self
-
-
-class Orders:
-    """The orders of one dataset, from one generator. Raises `InvalidOrder` for a class that it does not have."""
-
-    def __init__(self, settings: Smoothing, info: GeneratorInfo) -> None:
-        self.info = info
-        self.classes = tuple(sorted(set(resolve_classes(settings.classes, info.class_names))))
-        self.ticket_size = default_ticket_size(info.image_shape)
-        self._settings = settings
-
-    def check(self, catalog: Catalog) -> None:
-        """Refuse now what would be refused in the midst of the training. Raises what `check_order` raises."""
-        for epoch in (0, 1):
-            for order in self.of(epoch, "check", "check", SnapshotRef(version=0)):
-                check_order(order, catalog)
-
-    def of(self, epoch: int, name: str, sink: str, snapshot: SnapshotRef | None) -> tuple[Order, ...]:
-        """All N images for epoch 0, at random. For a later one those that are fresh in it: the mined ones, aimed at the
-        snapshot, and the others.
-
-        Args:
-            epoch: the first one that learns from them.
-            name: what the ids of the orders start with.
-            sink: the ring that they go to.
-            snapshot: what is mined against; None only if nothing is mined.
-        """
-        wanted = self._settings
-        aimed, total = (wanted.aimed, wanted.fresh) if epoch else (0, wanted.size)
-        mined = (aimed, wanted.strategy, wanted.params, snapshot)
-        drawn = (total - aimed, "random", wanted.random_params, None)
-        orders, placed = [], 0
-        for part, (count, strategy, params, aim) in enumerate(some for some in (mined, drawn) if some[0]):
-            turn = placed % len(self.classes)  # the classes go on where the last part left off
-            orders.append(
-                Order(
-                    id=f"{name}-{part}",
-                    generators=(self.info.id,),
-                    strategy=strategy,
-                    params=params,
-                    labels=Balanced(classes=self.classes[turn:] + self.classes[:turn]),
-                    count=count,
-                    seed=key(wanted.seed, "images", epoch, part),
-                    snapshot=aim,
-                    sink=sink,
-                    ticket_size=self.ticket_size,
-                )
-            )
-            placed += count
-        return tuple(orders)

@@ -12,28 +12,28 @@ twice, and the intake drops the second.
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
-from typing import Literal, TypeVar
-
-from pydantic import Field
+from typing import TypeVar
 
 from nonesuch.catalog import read_catalog
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.effects import Op
-from nonesuch.errors import TakeTimeout, Unreachable
+from nonesuch.errors import NonesuchError, TakeTimeout, Unreachable
 from nonesuch.host.stopping import check
-from nonesuch.link.patience import PASSING, SAY_S, Patience
-from nonesuch.model import Frozen
-from nonesuch.orders import cancel, place
+from nonesuch.link.connection import Link
+from nonesuch.link.patience import PASSING, SAY_S, Patience, Say
+from nonesuch.offers import Catalog
+from nonesuch.orders import Order, cancel, place, wait_for_workers
 from nonesuch.rings import Delivery, RingSpec, close_ring, open_ring, release, take, touch_ring
 from nonesuch.smoothed.intake import Intake
-from nonesuch.snapshots import SnapshotHeader, publish
+from nonesuch.smoothed.settings import Skip, Wait
+from nonesuch.smoothed.source import Came, OnProgress
+from nonesuch.snapshots import publish
 
 T = TypeVar("T")
-OnProgress = Callable[[int, int], None]
-"""Told how many images have come, and of how many."""
 
 SLICE_S = 0.5
 """How long a stop has to wait for a blocked take at most."""
@@ -41,30 +41,24 @@ POLL_S = 0.05
 """Between two looks into the ring while an epoch trains."""
 
 
-class Wait(Frozen):
-    """Wait for every image that was ordered."""
+def reach(link: Link, *, outage_s: float, stop: threading.Event, say: Say) -> tuple[Patience, Catalog]:
+    """Patience with the service behind a link, and what its workers offer. Blocks until there is a worker.
 
-    kind: Literal["wait"] = "wait"
-    patience_s: float = Field(default=600.0, gt=0)
-    """It ends with `TakeTimeout` when no batch at all comes for this long."""
-
-
-class Skip(Frozen):
-    """Go on with what has come, and report it: r is then smaller than asked for."""
-
-    kind: Literal["skip"]
-    patience_s: float = Field(default=5.0, ge=0)
-    """How long an epoch that is trained waits for its images."""
+    Raises `Unreachable` at once, `NoWorkers` after `outage_s`, `Stopped`.
+    """
+    link.ping()
+    patience = Patience(link, outage_s=outage_s, stop=stop, say=say)
+    return patience, patience.run(partial(wait_for_workers, link.keys))
 
 
 class Supply:
-    """A run's ring and what goes through it. Every method but `close` raises what `Patience.run` raises."""
+    """A dataset's ring and what goes through it. Every method but `close` raises what `Patience.run` raises."""
 
     def __init__(self, patience: Patience, ring: RingSpec, stop: threading.Event) -> None:
         self._patience, self._link, self._keys = patience, patience.link, patience.link.keys
         self._ring = ring
         self._stop = stop
-        self._published: defaultdict[str, deque[tuple[SnapshotHeader, bytes]]] = defaultdict(lambda: deque(maxlen=2))
+        self._published: defaultdict[str, deque[Snapshot]] = defaultdict(lambda: deque(maxlen=2))
         """By channel; an open order names one of them."""
         self._intake: Intake | None = None
         self._in_doubt = False
@@ -77,16 +71,37 @@ class Supply:
             self._patience.say(f"dropped ring {self._ring.name!r}, which a killed run had left")
         self._patience.run(partial(open_ring, self._keys, self._ring))
 
-    def publish(self, header: SnapshotHeader, payload: bytes) -> None:
+    def publish(self, snapshot: Snapshot) -> None:
         """Publish a snapshot on a channel of the ring. Raises `Conflict` unless its version is the highest."""
-        self._published[header.channel].append((header, payload))
-        self._run(partial(self._publish, header, payload))
+        self._published[snapshot.header.channel].append(snapshot)
+        self._run(partial(self._publish, snapshot))
 
-    def place(self, intake: Intake) -> None:
-        """Place an intake's orders; from now on it gets their batches. Raises what `orders.place` raises."""
-        self._intake = intake
-        for order in intake.orders:
+    def place(
+        self,
+        orders: Sequence[Order],
+        image_shape: tuple[int, int, int],
+        *,
+        version: int = 0,
+        soft_labels: int | None = None,
+    ) -> None:
+        """Place the orders of one epoch; from now on their batches are taken in. Raises what `orders.place` raises.
+
+        Args:
+            orders: for images (H, W, C) of `image_shape`.
+            image_shape: (H, W, C).
+            version: of the latest snapshot: what images count as aimed at that are aimed at none.
+            soft_labels: K, the number of classes, if every image is to come with a teacher's probabilities.
+        """
+        self._intake = Intake(orders, image_shape, version, soft_labels)
+        for order in orders:
             self._run(partial(place, self._keys, order))
+
+    def withdraw(self) -> None:
+        """Cancel what was placed and has not come. Does not wait for a Redis that is away."""
+        intake, self._intake = self._intake, None
+        with suppress(NonesuchError):
+            for order in intake.open if intake else ():
+                self._link.run(cancel(self._keys, order.id))
 
     def poll(self) -> None:
         """Take what is there, so that the workers go on. Trouble that may pass is left to `collect`.
@@ -104,8 +119,8 @@ class Supply:
             self._patience.say(f"training goes on without the service: {trouble}")
             self._next_poll = time.monotonic() + SAY_S  # to ask a host that is down takes seconds
 
-    def collect(self, late: Wait | Skip, on_progress: OnProgress) -> None:
-        """Take batches until the intake's orders have ended; with `Skip`, until its patience is over.
+    def collect(self, late: Wait | Skip, on_progress: OnProgress) -> Came:
+        """Take batches until what was placed has ended; with `Skip`, until its patience is over.
 
         Raises:
             OrderFailed: an order ended without all of its tickets.
@@ -122,7 +137,7 @@ class Supply:
             quiet = now - max(started, intake.last_at)
             left = started + late.patience_s - now if isinstance(late, Skip) else SLICE_S
             if left <= 0:
-                self._withdraw(intake)
+                self._give_up(intake)
                 break
             if isinstance(late, Wait) and quiet >= late.patience_s:
                 raise TakeTimeout(
@@ -136,6 +151,7 @@ class Supply:
                 self._run(partial(self._take_one, intake, min(left, SLICE_S)))
                 on_progress(intake.received, intake.wanted)
         self._intake = None
+        return intake.came(waited_s=time.monotonic() - started)
 
     def close(self) -> None:
         """Close the ring: its orders and snapshots go with it. Does not wait for a Redis that is away."""
@@ -147,9 +163,9 @@ class Supply:
                 if not left:
                     self._patience.say(f"ring {self._ring.name!r} is left to expire: {error}")
 
-    def _publish(self, header: SnapshotHeader, payload: bytes) -> Op[None]:
+    def _publish(self, snapshot: Snapshot) -> Op[None]:
         yield from touch_ring(self._keys, self._ring)  # a Redis that was restarted has to get the versions in order
-        yield from publish(self._keys, header, payload)
+        yield from publish(self._keys, snapshot.header, snapshot.payload)
 
     def _take_one(self, intake: Intake, timeout_s: float) -> Op[None]:
         entry = yield from take(self._keys, self._ring, timeout_s=timeout_s)
@@ -165,7 +181,7 @@ class Supply:
             while intake.open:
                 self._link.run(self._whole(partial(self._take_one, intake, 0.0)))
 
-    def _withdraw(self, intake: Intake) -> None:
+    def _give_up(self, intake: Intake) -> None:
         """Cancel what has not come; what lies in the ring by now is still taken in."""
         orders = intake.withdraw()
         for order in orders:
@@ -189,8 +205,8 @@ class Supply:
         """An operation, after what Redis may have forgotten was put back; what it has not forgotten stays as it is."""
         if self._in_doubt:
             yield from open_ring(self._keys, self._ring)
-            for header, payload in chain.from_iterable(self._published.values()):
-                yield from publish(self._keys, header, payload)
+            for snapshot in chain.from_iterable(self._published.values()):
+                yield from publish(self._keys, snapshot.header, snapshot.payload)
             if self._intake is not None:
                 for order in self._intake.open:
                     yield from place(self._keys, order, done=sorted(self._intake.tickets[order.id]))

@@ -15,9 +15,11 @@ import torch
 
 import nonesuch
 from nonesuch import errors
-from nonesuch.classifiers.file import CLASSIFIER, write_classifier
-from nonesuch.classifiers.registry import ClassifierSpec, build
+from nonesuch.classifiers.file import write_classifier
+from nonesuch.classifiers.published import CLASSIFIER
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.client.calls.exporting import WRITTEN
 from nonesuch.link.connection import Link
 from nonesuch.local.service import free_port

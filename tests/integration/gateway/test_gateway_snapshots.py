@@ -15,8 +15,9 @@ import safetensors.numpy
 import torch
 
 from nonesuch.classifiers.file import write_classifier
-from nonesuch.classifiers.registry import ClassifierSpec, build
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.link.commands import Call
 from nonesuch.snapshots import CHUNK_BYTES, SnapshotHeader, fetch, kept_versions
 

@@ -21,52 +21,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nonesuch.classifiers import Normalisation, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
-from nonesuch.model import Frozen
-from nonesuch.orders import Seed
 from nonesuch.seeds import numpy_rng
-
-Form = Literal["cumulative", "ema"]
-ALPHA = 0.1
-"""Of the ema form, unless it is given: torch's."""
-
-
-class BNAConfig(Frozen):
-    """How statistics are adapted."""
-
-    form: Form = "cumulative"
-    alpha: float | None = Field(default=None, gt=0, le=1)
-    """α, the update factor of the ema form; None is `ALPHA`. The cumulative form has none."""
-    source_weight: float = Field(default=0.0, ge=0, lt=1)
-    """λ, the share of the statistics that the classifier had before; 0 leaves nothing of them."""
-    batch_size: int = Field(default=256, ge=2)
-    """At most: batches are alike in size, to within one image."""
-    images: int = Field(default=10_000, ge=2)
-    """At most, drawn by the seed."""
-    seed: Seed = 0
-
-    @model_validator(mode="after")
-    def _alpha_is_used(self) -> Self:
-        if self.form == "cumulative" and self.alpha is not None:
-            raise ValueError(f"alpha {self.alpha} belongs to the form ema: leave it out, or choose that form")
-        return self
-
-    def weights(self, batches: int) -> NDArray[np.float64]:
-        """(T,) what each batch counts for. Of the ema form, the source has the rest that is missing to 1."""
-        if self.form == "cumulative":
-            return np.full(batches, 1 / batches)
-        alpha = ALPHA if self.alpha is None else self.alpha
-        return alpha * (1 - alpha) ** np.arange(batches - 1, -1, -1, dtype=np.float64)
+from nonesuch_trainer.settings.adapting import BNAConfig, Form
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,15 +3,17 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import nn
 
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata.unlabelled import read_images
 from nonesuch_trainer.bna.adaptation import adapt, batch_norms
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Evaluation, Judge
-from nonesuch_trainer.settings.config import TrainConfig
-from nonesuch_trainer.sources.source import Facts
+from nonesuch_trainer.settings.adapting import Adapt
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,16 +33,18 @@ class Adapter:
     Raises `InvalidValue` for a classifier without batch norm, and what `read_images` raises.
     """
 
-    def __init__(self, config: TrainConfig, model: nn.Module, facts: Facts) -> None:
-        assert config.adapt is not None
+    def __init__(
+        self, settings: Adapt, model: nn.Module, normalisation: Normalisation, facts: Facts, folder: Path | None = None
+    ) -> None:
+        """`folder` has Fashion-MNIST's files; None is where they are found."""
         batch_norms(model)
-        self._config, self._settings = config, config.adapt
+        self._settings, self._normalisation = settings, normalisation
         self._real = read_images(
-            self._settings.to,
+            settings.to,
             facts.image_shape,
-            limit=self._settings.images,
-            seed=self._settings.seed,
-            folder=config.evaluate.folder,
+            limit=settings.images,
+            seed=settings.seed,
+            folder=folder,
         )
 
     def run(
@@ -48,7 +52,6 @@ class Adapter:
     ) -> Adapted:
         """Adapt a copy of a model and judge it. `between` is called after every batch; what it raises ends it."""
         model = copy.deepcopy(model)
-        normalisation = self._config.normalisation
-        adapt(model, self._real.images, normalisation, self._settings, between=between)
+        adapt(model, self._real.images, self._normalisation, self._settings, between=between)
         use = Use(by="batch norm adaptation", information="unlabelled", what=str(self._real), direct=True)
-        return Adapted(model.eval(), judge.evaluate(model, normalisation, between), ledger.plus(use))
+        return Adapted(model.eval(), judge.evaluate(model, self._normalisation, between), ledger.plus(use))

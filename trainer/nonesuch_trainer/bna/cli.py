@@ -45,18 +45,19 @@ def adapt(
     ensure_cpu_settings()
     import torch
 
-    from nonesuch.classifiers import Normalisation
     from nonesuch.classifiers.file import read_classifier, write_classifier
     from nonesuch.classifiers.snapshot import load_snapshot
+    from nonesuch.classifiers.spec import Normalisation
     from nonesuch.config import validated
     from nonesuch.errors import InvalidValue
     from nonesuch.host.progress import progress
     from nonesuch.realdata.unlabelled import read_images
     from nonesuch_trainer.bna import adaptation as bna
     from nonesuch_trainer.bna import spreading as bna_ray
+    from nonesuch_trainer.settings.adapting import BNAConfig
 
     given = {"form": form, "alpha": alpha, "source_weight": source_weight, "batch_size": batch_size}
-    config = validated(bna.BNAConfig, {**given, "images": count, "seed": seed}, "the options")
+    config = validated(BNAConfig, {**given, "images": count, "seed": seed}, "the options")
     if out.exists():
         raise InvalidValue(f"{out} exists: remove it, or choose another name", field="out")
     if ray is not None and workers is None:

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nonesuch.classifiers import Normalisation, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
 from nonesuch.host.cores import available_cores
 from nonesuch.host.process import ray_environment
 from nonesuch.snapshots import SnapshotHeader
-from nonesuch_trainer.bna.adaptation import BatchStatistics, BNAConfig, batch_rows, merge, statistics
+from nonesuch_trainer.bna.adaptation import BatchStatistics, batch_rows, merge, statistics
+from nonesuch_trainer.settings.adapting import BNAConfig
 
 TIMEOUT_S = 600.0
 """Until the next task is done, its start included."""

@@ -4,7 +4,11 @@ from pathlib import Path
 
 from nonesuch.model import Frozen
 from nonesuch.realdata.fashion_mnist import Split
-from nonesuch_trainer.settings.config import Adapt, Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.settings.adapting import Adapt
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Minted, Portion, Real
+from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Augment
 
 
 class DemoPlan(Frozen):
@@ -65,8 +69,8 @@ def config_of(arm: str, plan: DemoPlan) -> TrainConfig:
 def _dataset(arm: str, plan: DemoPlan) -> Minted | Real:
     if arm == "real":
         return Real(kind="real", folder=plan.data, size=plan.size)
-    random = Recipe(strategy="random")
-    mined = Recipe(strategy="hsm", params={"steps": plan.steps, "eta": plan.eta}, from_epoch=plan.mining_from)
+    random = Portion(strategy="random")
+    mined = Portion(strategy="hsm", params={"steps": plan.steps, "eta": plan.eta}, from_epoch=plan.mining_from)
     return Minted(
         generators=(plan.generator,),
         size=plan.size,

@@ -18,14 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from nonesuch.classifiers import Normalisation, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.host.files import write_json
 from nonesuch.link.connection import Link
 from nonesuch.local.service import LocalService
 from nonesuch.realdata.fashion_mnist import RealImages, Split, load_fashion_mnist
 from nonesuch_trainer.loop import train
 from nonesuch_trainer.metrics.statistics import paired, spread, wilson
-from nonesuch_trainer.settings.config import Adapt, Augment, Evaluate, Minted, Real, TrainConfig
+from nonesuch_trainer.settings.adapting import Adapt
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Minted, Real
+from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Augment
 
 Right = NDArray[np.bool_]
 """(M,) which judging images a classifier got right."""

@@ -20,8 +20,7 @@ from pydantic import JsonValue
 
 from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.experiments.comparison import Comparison, compare
-from nonesuch_trainer.settings.config import Minted, Real, Recipe
-from nonesuch_trainer.settings.datasets import Teacher
+from nonesuch_trainer.settings.datasets import Minted, Portion, Real, TeacherSource
 
 FAMILY = ("fashion-mnist", "fashion-mnist-s1", "fashion-mnist-concat")
 BEST_SIGMA, BEST_THRESHOLD = 1.25, 0.5
@@ -32,7 +31,7 @@ Pairs = list[tuple[str, str]]
 
 def fixed(size: int, *generators: str, **params: JsonValue) -> Minted:
     """A fixed dataset, drawn at random from generators in equal shares."""
-    recipe = Recipe(params=params)
+    recipe = Portion(params=params)
     return Minted(generators=generators, size=size, replacement=0.0, first=recipe, fresh=(recipe,))
 
 
@@ -40,7 +39,7 @@ def smoothing(
     size: int, *generators: str, r: float = 0.5, teacher: Path | None = None, soft: bool = False, **params: JsonValue
 ) -> Minted:
     """Dataset smoothing; filtered by a teacher if there is one."""
-    recipe = Recipe(strategy=None if teacher is None else "filtered", params=params)
+    recipe = Portion(strategy=None if teacher is None else "filtered", params=params)
     return Minted(
         generators=generators,
         size=size,
@@ -49,7 +48,7 @@ def smoothing(
         fresh=(recipe,),
         staleness=1,  # nothing is aimed at the classifier, so images may as well be minted while it learns
         labels="soft" if soft else "hard",
-        teacher=None if teacher is None else Teacher(classifier=teacher),
+        teacher=None if teacher is None else TeacherSource(classifier=teacher),
     )
 
 

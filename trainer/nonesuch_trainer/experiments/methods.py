@@ -11,14 +11,13 @@ import argparse
 from pathlib import Path
 
 from nonesuch_trainer.experiments.comparison import Comparison, compare
-from nonesuch_trainer.settings.config import Minted, Real, Recipe
-from nonesuch_trainer.settings.datasets import Teacher
+from nonesuch_trainer.settings.datasets import Minted, Portion, Real, TeacherSource
 
 STEPS, ETA = 5, 0.05
-RANDOM = Recipe(strategy="random")
-MINED = Recipe(strategy="hsm", params={"steps": STEPS, "eta": ETA})
-SELECTED = Recipe(strategy="select", params={"k": 2 * STEPS + 1})
-FILTERED = Recipe(strategy="filtered", params={"threshold": 0.5})
+RANDOM = Portion(strategy="random")
+MINED = Portion(strategy="hsm", params={"steps": STEPS, "eta": ETA})
+SELECTED = Portion(strategy="select", params={"k": 2 * STEPS + 1})
+FILTERED = Portion(strategy="filtered", params={"threshold": 0.5})
 
 
 def arms(size: int, teacher: Path | None) -> dict[str, Minted | Real]:
@@ -32,7 +31,7 @@ def arms(size: int, teacher: Path | None) -> dict[str, Minted | Real]:
         found[name] = Minted(size=size, replacement=0.5, first=RANDOM, fresh=fresh)
     if teacher is not None:
         found["smoothing+filtered"] = Minted(
-            size=size, replacement=0.5, first=FILTERED, fresh=(FILTERED,), teacher=Teacher(classifier=teacher)
+            size=size, replacement=0.5, first=FILTERED, fresh=(FILTERED,), teacher=TeacherSource(classifier=teacher)
         )
     return found | {"real": Real(kind="real", size=size)}
 

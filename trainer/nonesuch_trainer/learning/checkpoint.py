@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,23 +20,11 @@ from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import NOTHING, Tally
-from nonesuch_trainer.reporting.events import EpochRecord
-from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.learning.records import EpochRecord
+from nonesuch_trainer.settings.identity import RunIdentity
 
 CHECKPOINT = "checkpoint.safetensors"
 _FORMAT = "nonesuch-train-2"
-_OF_SERVICE: Any = {"late": True, "outage_s": True, "ring_slots": True, "teacher": True}
-_CHANGEABLE: Any = {
-    "run": True,
-    "out": True,
-    "device": True,
-    "checkpoint_every": True,
-    "evaluate": True,
-    "adapt": True,
-    "dataset": {**_OF_SERVICE, "folder": True, "minted": _OF_SERVICE, "real": {"folder"}},
-}
-"""Settings that may change between a checkpoint and its resumption: they do not decide what is learned. Where a teacher
-lies does not; its weights do (`Checkpoint.origins`)."""
 _REMEDY = "remove it, or start over with --fresh"
 
 
@@ -60,17 +47,12 @@ class RunState:
 class Checkpoint:
     """A checkpoint of the run whose model and optimiser these are."""
 
-    config: TrainConfig
+    path: Path
+    identity: RunIdentity
     origins: Mapping[str, str]
     """`Facts.origins`: a run does not go on with other weights."""
     model: nn.Module
     optimiser: torch.optim.SGD
-    name: str = CHECKPOINT
-    """Of the file."""
-
-    @property
-    def path(self) -> Path:
-        return self.config.folder / self.name
 
     def discard(self) -> None:
         """Start over."""
@@ -88,7 +70,7 @@ class Checkpoint:
                 tensors[f"resident/{field.name}"] = column
         header = {
             "format": _FORMAT,
-            "config": self.config.model_dump_json(),
+            "config": self.identity.document,
             "origins": json.dumps(dict(self.origins)),
             "epoch": str(state.epoch),
             "step": str(state.step),
@@ -124,11 +106,10 @@ class Checkpoint:
     def _check_kinship(self, header: Mapping[str, str]) -> None:
         """Raises `InvalidValue` unless this run is the one that wrote the checkpoint."""
         try:
-            theirs = TrainConfig.model_validate_json(header["config"])
+            differing = self.identity.differences(RunIdentity(header["config"]))
             minted_by = json.loads(header["origins"])
         except (KeyError, ValueError) as error:
             raise IntegrityError(f"checkpoint {self.path} has an unreadable header ({error}): {_REMEDY}") from error
-        differing = differences(self.config, theirs)
         if differing:
             raise InvalidValue(
                 f"checkpoint {self.path} was made with other values of {', '.join(differing)}: use its config, another "
@@ -158,19 +139,6 @@ class Checkpoint:
             resident=ResidentDataset(**on_device, **resident),
             tally=Tally.from_counters(json.loads(header["tally"])),
         )
-
-
-def differences(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """Dotted names of the settings that keep a run of `one` from going on with a checkpoint of `other`; sorted."""
-    mine, theirs = (_flat(config.model_dump(mode="json", exclude=_CHANGEABLE)) for config in (one, other))
-    return sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -7,18 +7,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nonesuch.classifiers import build, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.registry import build
 from nonesuch.errors import InvalidValue
 from nonesuch.seeds import key, torch_rng
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch_trainer.learning.augment import augment
 from nonesuch_trainer.learning.optim import learning_rate
-from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.learning import Learning
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,21 @@ class Learned:
     train_s: float
 
 
-def choose_device(config: TrainConfig) -> torch.device:
-    """Where the run learns. Raises `InvalidValue` when the device that it names is not there."""
-    if config.device == "auto":
+def choose_device(named: Literal["auto", "cpu", "cuda"] = "auto") -> torch.device:
+    """The device to learn on. Raises `InvalidValue` when the one that is named is not there."""
+    if named == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
+    if named == "cuda" and not torch.cuda.is_available():
         raise InvalidValue("device 'cuda' is not there: torch sees no GPU; use 'cpu' or 'auto'", field="device")
-    return torch.device(config.device)
+    return torch.device(named)
 
 
-def make_classifier(
-    config: TrainConfig, image_shape: tuple[int, int, int], classes: int, device: torch.device
-) -> nn.Module:
+def make_classifier(how: Learning, image_shape: tuple[int, int, int], classes: int, device: torch.device) -> nn.Module:
     """The run's classifier with the weights that its seed starts it with. Leaves torch's random numbers as they are."""
     height, _, channels = image_shape
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(key(config.seed, "weights"))
-        model = build(config.classifier, in_channels=channels, classes=classes, image_size=height)
+        torch.manual_seed(key(how.seed, "weights"))
+        model = build(how.classifier, in_channels=channels, classes=classes, image_size=height)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
 
@@ -57,7 +57,7 @@ def learn(
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     resident: ResidentDataset,
-    config: TrainConfig,
+    how: Learning,
     epoch: int,
     between: Callable[[int, int], None],
 ) -> Learned:
@@ -72,20 +72,20 @@ def learn(
     """
     started = time.monotonic()
     device = resident.images.device
-    rng = torch_rng(config.seed, "augment", epoch)
-    steps = resident.steps(config.batch_size)
+    rng = torch_rng(how.seed, "augment", epoch)
+    steps = resident.steps(how.batch_size)
     rate = 0.0
     total = torch.zeros(3, device=device)  # loss, correct, images: summed on the device, read once
     model.train()
-    for i, rows in enumerate(resident.batches(epoch, config.seed, config.batch_size)):  # (B,)
-        images = augment(resident.images[rows], config.augment, rng)  # (B, H, W, C) uint8
-        x = input_tensor(images, config.normalisation)  # (B, C, H, W)
+    for i, rows in enumerate(resident.batches(epoch, how.seed, how.batch_size)):  # (B,)
+        images = augment(resident.images[rows], how.augment, rng)  # (B, H, W, C) uint8
+        x = input_tensor(images, how.normalisation)  # (B, C, H, W)
         y = resident.labels[rows]  # (B,)
         target = y if resident.soft is None else _probabilities(resident.soft[rows])  # (B,) or (B, K)
 
-        rate = learning_rate(config.optimiser, epoch * steps + i, steps_per_epoch=steps, epochs=config.epochs)
+        rate = learning_rate(how.optimiser, epoch * steps + i, steps_per_epoch=steps, epochs=how.epochs)
         optimiser.param_groups[0]["lr"] = rate
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=how.precision == "bfloat16"):
             logits = model(x)  # (B, K)
         loss = F.cross_entropy(logits.float(), target)
         optimiser.zero_grad()
@@ -98,7 +98,7 @@ def learn(
     loss_sum, correct_sum, seen = total.tolist()
     if not math.isfinite(loss_sum):
         raise InvalidValue(
-            f"the loss of epoch {epoch + 1} is {loss_sum}: lower optimiser.lr ({config.optimiser.lr}), or warm up",
+            f"the loss of epoch {epoch + 1} is {loss_sum}: lower optimiser.lr ({how.optimiser.lr}), or warm up",
             field="optimiser.lr",
         )
     return Learned(

@@ -8,11 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nonesuch.classifiers import Normalisation, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata.labelled import read_labelled
-from nonesuch_trainer.settings.config import Evaluate
-from nonesuch_trainer.sources.source import Facts
+from nonesuch_trainer.learning.facts import Facts
+from nonesuch_trainer.settings.judging import Evaluate
 
 _BATCH = 500
 
@@ -55,19 +56,19 @@ class Judge:
     classes: tuple[int, ...]
 
     @classmethod
-    def load(cls, config: Evaluate, facts: Facts, device: torch.device) -> "Judge":
-        """The images of the config's split that belong to `classes`.
+    def load(cls, wanted: Evaluate, facts: Facts, device: torch.device) -> "Judge":
+        """The images of the settings' split that belong to `classes`.
 
         Raises:
             DataNotFound, IntegrityError: what `read_labelled` raises.
             InvalidValue: they have other classes than the images that are learned from.
         """
         real = read_labelled(
-            config.data,
-            config.split,
+            wanted.data,
+            wanted.split,
             image_shape=facts.image_shape,
-            validation_per_class=config.validation_per_class,
-            folder=config.folder,
+            validation_per_class=wanted.validation_per_class,
+            folder=wanted.folder,
         )
         if real.class_names != facts.class_names:
             raise InvalidValue(

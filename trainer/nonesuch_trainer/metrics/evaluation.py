@@ -8,16 +8,17 @@ Legend: N images to learn from, M images that are measured.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nonesuch.link.connection import Link
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.metrics.measures import Measures
 from nonesuch_trainer.metrics.plan import EvaluationPlan
-from nonesuch_trainer.metrics.yardstick import Learning, Twins, Yardstick
-from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.metrics.yardstick import TwinLearning, Twins, Yardstick
 from nonesuch_trainer.sources.minted import MintedSource
-from nonesuch_trainer.sources.source import Facts
+from nonesuch_trainer.sources.ordering import service_name
 
 Say = Callable[[str], None]
 
@@ -40,9 +41,10 @@ class Findings:
     """The judging images."""
 
 
-def mint(config: TrainConfig, link: Link, stop: threading.Event, say: Say) -> tuple[LabelledImages, Facts]:
-    """The fixed dataset that a run would begin with. Blocks; raises what `MintedSource` raises."""
-    with MintedSource(config, link, stop=stop, say=say) as source:
+def mint(plan: EvaluationPlan, seed: int, link: Link, stop: threading.Event, say: Say) -> tuple[LabelledImages, Facts]:
+    """The plan's minted images for a seed. Blocks; raises what `MintedSource` raises."""
+    name = service_name(f"evaluate-{seed}", Path("runs"))
+    with MintedSource(plan.minted, link, name=name, seed=seed, stop=stop, say=say) as source:
         images, _ = source.first_images(lambda done, total: None)
         return images, source.facts
 
@@ -69,14 +71,14 @@ def evaluate(
     """
     stop = stop or threading.Event()
     say(f"minting {plan.size:,} images")
-    first, facts = mint(plan.config(plan.seed), link, stop, say)
-    yardstick, learning = Yardstick(plan, facts), Learning(plan, facts, stop)
+    first, facts = mint(plan, plan.seed, link, stop, say)
+    yardstick, learning = Yardstick(plan, facts), TwinLearning(plan, facts, stop)
     say(f"measuring {yardstick.measured:,} images against {learning.judge.name}")
     generated, floor = yardstick.measure(first), yardstick.floor
 
     twins = []
     for seed in range(plan.seed, plan.seed + plan.seeds) if plan.epochs else ():
-        images = first if seed == plan.seed else mint(plan.config(seed), link, stop, say)[0]
+        images = first if seed == plan.seed else mint(plan, seed, link, stop, say)[0]
         say(f"learning from {plan.size:,} generated and as many real images, seed {seed}")
         found = learning.twins(images, seed)
         twins.append(found)

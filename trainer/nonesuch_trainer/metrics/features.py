@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nonesuch.classifiers import Normalisation, input_tensor
 from nonesuch.classifiers.file import read_classifier
+from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.snapshot import load_snapshot
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.seeds import numpy_rng

@@ -12,10 +12,10 @@ import numpy as np
 from nonesuch.host.stopping import check
 from nonesuch.seeds import reproducible
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
-from nonesuch_trainer.learning.epoch import choose_device, learn, make_classifier
+from nonesuch_trainer.learning.epoch import learn, make_classifier
 from nonesuch_trainer.learning.judging import Evaluation, Judge
 from nonesuch_trainer.learning.optim import make_optimiser
-from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.learning import Learning
 
 OnEpoch = Callable[[int], None]
 """Told how many epochs are done."""
@@ -23,7 +23,7 @@ OnEpoch = Callable[[int], None]
 
 def learn_and_judge(
     images: LabelledImages,
-    config: TrainConfig,
+    how: Learning,
     judge: Judge,
     *,
     classes: int,
@@ -36,8 +36,8 @@ def learn_and_judge(
 
     Args:
         images: to learn from.
-        config: classifier, optimiser, epochs, augmentation and seed. Where its images would come from is not looked at.
-        judge: real images.
+        how: classifier, optimiser, epochs, augmentation and seed.
+        judge: real images, on the device to learn on.
         classes: outputs of the classifier.
         stop: ends it when it is set.
         on_epoch: called after every epoch.
@@ -47,16 +47,16 @@ def learn_and_judge(
         InvalidValue: a loss that is not finite.
     """
     stop = stop or threading.Event()
-    device = choose_device(config)
+    device = judge.images.device
     height, width, channels = images.images.shape[1:]
     with reproducible():
-        model = make_classifier(config, (height, width, channels), classes, device)
-        optimiser = make_optimiser(model, config.optimiser)
+        model = make_classifier(how, (height, width, channels), classes, device)
+        optimiser = make_optimiser(model, how.optimiser)
         resident = ResidentDataset.of(images, device)
-        for epoch in range(config.epochs):
-            learn(model, optimiser, resident, config, epoch, lambda step, steps: check(stop))
+        for epoch in range(how.epochs):
+            learn(model, optimiser, resident, how, epoch, lambda step, steps: check(stop))
             on_epoch(epoch + 1)
-        return judge.evaluate(model, config.normalisation, lambda: check(stop))
+        return judge.evaluate(model, how.normalisation, lambda: check(stop))
 
 
 def right_answers(evaluation: Evaluation) -> tuple[int, int]:

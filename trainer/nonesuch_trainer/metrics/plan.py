@@ -11,7 +11,9 @@ from pydantic import Field
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata.fashion_mnist import Split
-from nonesuch_trainer.settings.config import Augment, Evaluate, Minted, Real, Recipe, TrainConfig
+from nonesuch_trainer.settings.datasets import Minted, Portion, Real
+from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Augment, Learning
 
 
 class EvaluationPlan(Frozen):
@@ -42,29 +44,28 @@ class EvaluationPlan(Frozen):
     data: Path | None = None
     """Folder of Fashion-MNIST's files; None is where they are found."""
 
-    @property
-    def recipe(self) -> Recipe:
-        params = {"sigma": self.sigma} if self.truncation is None else {"truncation": self.truncation}
-        return Recipe(params=dict(params))
-
-    def config(self, seed: int) -> TrainConfig:
-        """Of the run that learns from minted images. Its twin differs in its images only."""
-        return TrainConfig(
-            run=f"evaluate-{seed}",
-            seed=seed,
-            epochs=max(1, self.epochs),
-            precision="bfloat16",
-            dataset=Minted(
-                generators=self.generators, size=self.size, replacement=0.0, first=self.recipe, fresh=(self.recipe,)
-            ),
-            augment=Augment(shift=2, hflip=True),
-            evaluate=Evaluate(**self.source, split=self.split),
+    def learning(self, seed: int) -> Learning:
+        """How a classifier learns from minted images, and its twin from real ones."""
+        return Learning(
+            seed=seed, epochs=max(1, self.epochs), precision="bfloat16", augment=Augment(shift=2, hflip=True)
         )
 
-    def twin(self, seed: int) -> TrainConfig:
-        """Of the run that learns from as many real images."""
-        real = Real(kind="real", **self.source, size=self.size)
-        return self.config(seed).model_copy(update={"dataset": real})
+    @property
+    def judging(self) -> Evaluate:
+        """The real images that judge both."""
+        return Evaluate(**self.source, split=self.split)
+
+    @property
+    def minted(self) -> Minted:
+        """The images that are minted to be learned from."""
+        params = {"sigma": self.sigma} if self.truncation is None else {"truncation": self.truncation}
+        drawn = Portion(params=dict(params))
+        return Minted(generators=self.generators, size=self.size, replacement=0.0, first=drawn, fresh=(drawn,))
+
+    @property
+    def twin(self) -> Real:
+        """As many real images."""
+        return Real(kind="real", **self.source, size=self.size)
 
     @property
     def source(self) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from nonesuch.host.files import write_atomically, write_json
 from nonesuch.link.connection import Link
 from nonesuch.local.service import LocalService
 from nonesuch.smoothed.resident import LabelledImages
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.metrics.evaluation import mint
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 from nonesuch_trainer.metrics.measures import over_classes
 from nonesuch_trainer.metrics.plan import EvaluationPlan
-from nonesuch_trainer.metrics.yardstick import Learning, Yardstick
+from nonesuch_trainer.metrics.yardstick import TwinLearning, Yardstick
 from nonesuch_trainer.reporting.figures import new_figure, save_figure
-from nonesuch_trainer.sources.source import Facts
 
 CARD = "card.json"
 RANKING = "ranking.json"
@@ -80,14 +80,14 @@ def _judged(cards: Mapping[Path, dict[str, Any]], say: Say) -> Iterator[dict[str
         staged = [_staged(folder, card, Path(scratch) / f"export-{folder.name}") for folder, card in cards.items()]
         logs, sources = Path(scratch) / "logs", tuple(map(str, staged))
         with LocalService(logs=logs, port=None, generators=sources, private=True) as at, Link(at.redis) as link:
-            learning: Learning | None = None
+            learning: TwinLearning | None = None
             yardstick: Yardstick | None = None
             for folder, card in zip(staged, cards.values(), strict=True):
                 plan = _plan(folder.name, card)
-                images, facts = mint(plan.config(plan.seed), link, threading.Event(), say)
+                images, facts = mint(plan, plan.seed, link, threading.Event(), say)
                 row: dict[str, Any] = {"iteration": int(card["iterations"]), "sha256": card["sha256"]}
                 if len(facts.class_names) > 1:
-                    learning = learning or Learning(plan, facts, threading.Event())
+                    learning = learning or TwinLearning(plan, facts, threading.Event())
                     twins = learning.twins(images, plan.seed)
                     row["accuracy"] = round(100 * twins.minted.accuracy, 2)
                     row["real_accuracy"] = round(100 * twins.real.accuracy, 2)

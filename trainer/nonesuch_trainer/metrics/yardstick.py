@@ -15,13 +15,13 @@ from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.learning.epoch import choose_device
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Evaluation, Judge
 from nonesuch_trainer.metrics.features import ClassifierFeatures
 from nonesuch_trainer.metrics.learnability import learn_and_judge
 from nonesuch_trainer.metrics.measures import Measures, measure
 from nonesuch_trainer.metrics.plan import EvaluationPlan
 from nonesuch_trainer.sources.real import RealSource, balanced_rows
-from nonesuch_trainer.sources.source import Facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,25 +38,25 @@ class Twins:
         return self.real.accuracy - self.minted.accuracy
 
 
-class Learning:
+class TwinLearning:
     """Learn from generated images, and from as many real ones. Raises, when it is made, what `Judge.load` raises."""
 
     def __init__(self, plan: EvaluationPlan, facts: Facts, stop: threading.Event) -> None:
-        config = plan.config(plan.seed)
         self._plan, self._facts, self._stop = plan, facts, stop
-        self.judge = Judge.load(config.evaluate, facts, choose_device(config))
+        self.judge = Judge.load(plan.judging, facts, choose_device())
         self._real: dict[int, Evaluation] = {}
 
     def twins(self, images: LabelledImages, seed: int) -> Twins:
         """From N generated images, and from real ones with the same seed. Raises what `learn_and_judge` raises."""
         if seed not in self._real:
-            self._real[seed] = self.learn(RealSource(self._plan.twin(seed), self._facts.image_shape).images, seed)
+            real = RealSource(self._plan.twin, seed=seed, image_shape=self._facts.image_shape)
+            self._real[seed] = self.learn(real.images, seed)
         return Twins(seed, self.learn(images, seed), self._real[seed])
 
     def learn(self, images: LabelledImages, seed: int) -> Evaluation:
         """From any N images."""
-        config, classes = self._plan.config(seed), len(self._facts.class_names)
-        return learn_and_judge(images, config, self.judge, classes=classes, stop=self._stop)
+        how, classes = self._plan.learning(seed), len(self._facts.class_names)
+        return learn_and_judge(images, how, self.judge, classes=classes, stop=self._stop)
 
 
 class Yardstick:

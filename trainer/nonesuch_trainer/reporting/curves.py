@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.ticker import MaxNLocator
 
-from nonesuch_trainer.reporting.events import EpochRecord
+from nonesuch_trainer.learning.records import EpochRecord
 from nonesuch_trainer.reporting.figures import new_figure, save_figure
 
 

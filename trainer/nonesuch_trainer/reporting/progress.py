@@ -14,7 +14,7 @@ PLAIN_S = 10.0
 """Between two plain lines about the same work."""
 
 
-class Reporter(Protocol):
+class RunReporter(Protocol):
     """What a run tells whoever watches it."""
 
     def say(self, line: str) -> None:
@@ -54,7 +54,7 @@ class _Bar:
 
 
 @contextmanager
-def reporting(run: str) -> Iterator[Reporter]:
+def reporting(run: str) -> Iterator[RunReporter]:
     """A reporter for standard error, by what it is."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -7,78 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
-from nonesuch.realdata.fashion_mnist import Split
-from nonesuch.smoothed.supply import Skip, Wait
-from nonesuch_trainer.bna.adaptation import BNAConfig
-from nonesuch_trainer.settings.datasets import (
-    Augmented,
-    Collected,
-    Dataset,
-    Minted,
-    Quotas,
-    Real,
-    Recipe,
-    Teacher,
-)
-
-__all__ = [
-    "Adapt", "Augment", "Augmented", "Collected", "Evaluate", "Minted", "Optimiser", "Quotas", "Real", "Recipe",
-    "RunName", "Skip", "Teacher", "TrainConfig", "Wait", "load",
-]  # fmt: skip
+from nonesuch_trainer.settings.adapting import Adapt
+from nonesuch_trainer.settings.datasets import Augmented, ClassQuotas, Dataset, Minted, Real
+from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Augment, Learning, Optimiser
 
 RunName = Annotated[Name, Field(max_length=40)]
 """Short enough to be the start of other names (`sources.ordering.service_name`)."""
-
-
-class Optimiser(Frozen):
-    """Stochastic gradient descent as in Besnier et al. 2019, section 4."""
-
-    lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=1e-4, ge=0)
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.6, 0.8)
-    """Fractions of the run at which the learning rate is multiplied by `decay`."""
-    decay: float = Field(default=0.1, gt=0, le=1)
-    warmup_epochs: float = Field(default=0.0, ge=0)
-    """Over which the learning rate rises linearly from 0."""
-
-
-class Augment(Frozen):
-    """Changes to each image whenever it is shown."""
-
-    shift: int = Field(default=0, ge=0)
-    """Pixels by which it is moved at most, in each direction; black comes in."""
-    hflip: bool = False
-    """Mirrored with probability 1/2."""
-
-
-class Evaluate(Frozen):
-    """Real images that judge the classifier. Nothing is learned from them, and nothing chosen by them."""
-
-    data: str = Field(default="fashion-mnist", min_length=1)
-    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`).
-    Images of another size are fitted to the generator's."""
-    folder: Path | None = None
-    """Of Fashion-MNIST's files; None is where they are found."""
-    validation_per_class: int | None = Field(default=None, ge=1)
-    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
-    split: Split = "test"
-    every: int = Field(default=1, ge=1)
-    """In epochs; the last epoch is judged in any case."""
-
-
-class Adapt(BNAConfig):
-    """After the last epoch, the classifier once more with its batch norm adapted to real images without labels."""
-
-    to: str = Field(min_length=1)
-    """A folder of images, a Parquet file or a folder of them, an IDX file, or fashion-mnist/train
-    (`nonesuch.realdata.unlabelled.read_images`)."""
 
 
 class TrainConfig(Frozen):
@@ -111,7 +51,12 @@ class TrainConfig(Frozen):
         return self.out or Path("runs") / self.run
 
     @property
-    def quotas(self) -> Quotas | None:
+    def learning(self) -> Learning:
+        """What learning takes of the settings."""
+        return Learning(**{name: getattr(self, name) for name in Learning.model_fields})
+
+    @property
+    def quotas(self) -> ClassQuotas | None:
         """Of the minted images."""
         dataset = self.dataset.minted if isinstance(self.dataset, Augmented) else self.dataset
         return None if isinstance(dataset, Real) else dataset.quotas

@@ -7,23 +7,23 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import MAX_TICKET
-from nonesuch.smoothed.supply import Skip, Wait
+from nonesuch.smoothed.settings import Skip, Victims, Wait
 
 
-class Recipe(Frozen):
-    """How images are chosen: a strategy, its parameters, and its share where there are several recipes."""
+class Portion(Frozen):
+    """How images are chosen: a strategy, its parameters, and its share where there are several portions."""
 
     strategy: Name | None = None
     """None draws at random: `random`, or `mixture` where there are several generators."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     share: float = Field(default=1.0, gt=0)
-    """Relative to the other recipes' shares."""
+    """Relative to the other portions' shares."""
     from_epoch: int = Field(default=0, ge=0)
-    """The first epoch, counted from 0, that learns from such images; before it the recipe's share is drawn at random,
+    """The first epoch, counted from 0, that learns from such images; before it the portion's share is drawn at random,
     with those of its parameters that `random` has too."""
 
 
-class Teacher(Frozen):
+class TeacherSource(Frozen):
     """An independent classifier that says what an image shows: a file, or a snapshot that somebody has published.
 
     The run takes it as it is at the start, and publishes it as its own: it stays the same to the end.
@@ -44,7 +44,7 @@ class Teacher(Frozen):
         return self
 
 
-class Quotas(Frozen):
+class ClassQuotas(Frozen):
     """Order more images of the classes that the classifier gets wrong."""
 
     by: Literal["validation-error"] = "validation-error"
@@ -63,12 +63,12 @@ class _FromService(Frozen):
     """Names or indices; None takes all. The classifier has an output for every class of the generators anyway."""
     size: int = Field(default=4000, ge=2)
     """N, in images."""
-    first: Recipe = Recipe()
+    first: Portion = Portion()
     """Of the images that the first epoch learns from (line 5 of Alg. 2, line 14 of Alg. 1)."""
     labels: Literal["hard", "soft"] = "hard"
     """What is learned: the class that was ordered, or the teacher's probabilities."""
-    teacher: Teacher | None = None
-    """Filters, verifies and gives soft labels, where a recipe or `labels` asks for it."""
+    teacher: TeacherSource | None = None
+    """Filters, verifies and gives soft labels, where a portion or `labels` asks for it."""
     late: Annotated[Wait | Skip, Field(discriminator="kind")] = Wait()
     outage_s: float = Field(default=300.0, ge=0)
     """How long to wait for a Redis, a ring or workers that have gone, before giving up."""
@@ -92,14 +92,14 @@ class Minted(_FromService):
 
     kind: Literal["minted"] = "minted"
     replacement: float = Field(default=0.5, ge=0, le=1)
-    victims: Literal["random", "oldest"] = "random"
+    victims: Victims = "random"
     """Which images an epoch's fresh ones replace."""
-    fresh: tuple[Recipe, ...] = Field(default=(Recipe(strategy="hsm"), Recipe()), min_length=1)
+    fresh: tuple[Portion, ...] = Field(default=(Portion(strategy="hsm"), Portion()), min_length=1)
     """Of the r·N images that come in after each epoch: half mined, half random (lines 8 and 9), or any other mix."""
     staleness: Literal[0, 1] = 0
     """0: an epoch's images are ordered when it is trained, and aimed at it. 1: they are minted while it trains, and
     aimed at the epoch before."""
-    quotas: Quotas | None = None
+    quotas: ClassQuotas | None = None
     """None orders as many of each class, and keeps it so; with quotas the dataset's classes drift towards them."""
 
     @property
@@ -117,7 +117,7 @@ class Minted(_FromService):
         if self.replacement > 0 and images < len(self.fresh):
             raise ValueError(
                 f"replacement {self.replacement} of size {self.size} is {images} images for {len(self.fresh)} "
-                "recipe(s): raise either, or set replacement to 0 for a fixed dataset"
+                "portion(s): raise either, or set replacement to 0 for a fixed dataset"
             )
         if self.quotas and self.replacement == 0:
             raise ValueError("quotas are of the images that are replaced, and replacement is 0: raise it, or drop them")
@@ -134,7 +134,7 @@ class Collected(_FromService):
     kind: Literal["collected"]
     step: int = Field(default=400, ge=1)
     """M, in images."""
-    mined: Recipe = Recipe(strategy="hsm")
+    mined: Portion = Portion(strategy="hsm")
     """Of what is added (line 17); its `from_epoch` counts the steps, from 1."""
     epochs_per_step: int = Field(default=1, ge=1)
     """That the collecting classifier is trained before each step (line 16)."""
@@ -145,7 +145,7 @@ class Collected(_FromService):
     quotas: ClassVar[None] = None
 
     @property
-    def fresh(self) -> tuple[Recipe, ...]:
+    def fresh(self) -> tuple[Portion, ...]:
         """Of what is added in each step."""
         return (self.mined,)
 

@@ -9,11 +9,12 @@ from nonesuch.errors import InvalidValue
 from nonesuch.link.connection import Link
 from nonesuch.link.patience import Say
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
-from nonesuch.smoothed.supply import OnProgress
-from nonesuch_trainer.settings.config import Augmented, TrainConfig
+from nonesuch.smoothed.source import OnProgress
+from nonesuch_trainer.learning.facts import Facts
+from nonesuch_trainer.settings.datasets import Augmented
 from nonesuch_trainer.sources.minted import MintedSource
 from nonesuch_trainer.sources.real import RealSource
-from nonesuch_trainer.sources.source import Facts, First, Smoothing
+from nonesuch_trainer.sources.source import First, Renewal
 
 
 class AugmentedSource:
@@ -22,12 +23,11 @@ class AugmentedSource:
     Raises what `RealSource` and `MintedSource` raise, and `InvalidValue` when their images do not belong together.
     """
 
-    def __init__(self, config: TrainConfig, link: Link, *, stop: threading.Event, say: Say) -> None:
-        assert isinstance(config.dataset, Augmented)
-        self._real = RealSource(config.model_copy(update={"dataset": config.dataset.real}))
-        self._minted = MintedSource(
-            config.model_copy(update={"dataset": config.dataset.minted}), link, stop=stop, say=say
-        )
+    def __init__(
+        self, dataset: Augmented, link: Link, *, name: str, seed: int, stop: threading.Event, say: Say
+    ) -> None:
+        self._real = RealSource(dataset.real, seed=seed)
+        self._minted = MintedSource(dataset.minted, link, name=name, seed=seed, stop=stop, say=say)
         real, minted = self._real.facts, self._minted.facts
         if (real.image_shape, real.class_names) != (minted.image_shape, minted.class_names):
             raise InvalidValue(
@@ -51,8 +51,8 @@ class AugmentedSource:
         self._minted.__exit__(*exc)
 
     @property
-    def smoothing(self) -> Smoothing | None:
-        return self._minted.smoothing
+    def renewal(self) -> Renewal | None:
+        return self._minted.renewal
 
     def first(self, device: torch.device, on_progress: OnProgress) -> First:
         minted, tally = self._minted.first_images(on_progress)

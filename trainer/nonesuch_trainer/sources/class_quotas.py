@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from nonesuch.classifiers import Normalisation
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.ledger import Use
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Judge
-from nonesuch_trainer.settings.config import Evaluate, TrainConfig
-from nonesuch_trainer.sources.source import Facts
+from nonesuch_trainer.settings.datasets import ClassQuotas
+from nonesuch_trainer.settings.judging import Evaluate
 
 
 def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:
@@ -36,15 +37,13 @@ def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:
 
 
 class ClassErrors:
-    """A classifier's error on the real images that the config's quotas go by.
+    """A classifier's error on the real images that class quotas go by: those that judge, of another split.
 
     Raises, when it is made, what `Judge.load` raises.
     """
 
-    def __init__(self, config: TrainConfig, facts: Facts, device: torch.device) -> None:
-        assert config.quotas is not None
-        source: Evaluate = config.evaluate.model_copy(update={"split": config.quotas.split})
-        self._judge = Judge.load(source, facts, device)
+    def __init__(self, quotas: ClassQuotas, judging: Evaluate, facts: Facts, device: torch.device) -> None:
+        self._judge = Judge.load(judging.model_copy(update={"split": quotas.split}), facts, device)
         self.use = Use(by="class quotas", information="labelled", what=self._judge.name)
         """For the run's ledger."""
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,13 +21,16 @@ from nonesuch.host.files import write_atomically
 from nonesuch.host.stopping import check
 from nonesuch.link.connection import Link
 from nonesuch.seeds import key
-from nonesuch.smoothed.supply import OnProgress
+from nonesuch.smoothed.source import OnProgress
 from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState
 from nonesuch_trainer.learning.epoch import Learned, learn, make_classifier
 from nonesuch_trainer.learning.optim import make_optimiser
-from nonesuch_trainer.reporting.events import EpochRecord
-from nonesuch_trainer.reporting.progress import Reporter
-from nonesuch_trainer.settings.config import Collected, TrainConfig
+from nonesuch_trainer.learning.published import snapshot
+from nonesuch_trainer.learning.records import EpochRecord
+from nonesuch_trainer.reporting.progress import RunReporter
+from nonesuch_trainer.settings.datasets import Collected
+from nonesuch_trainer.settings.identity import RunIdentity
+from nonesuch_trainer.settings.learning import Learning
 from nonesuch_trainer.sources.minted import MintedSource
 from nonesuch_trainer.sources.source import First, Fresh
 
@@ -40,9 +44,21 @@ class CollectedSource(MintedSource):
     """A `Source` whose first dataset is all there is. Raises, when it is made, what `MintedSource` raises."""
 
     def __init__(
-        self, config: TrainConfig, link: Link, *, resume: bool, stop: threading.Event, reporter: Reporter
+        self,
+        dataset: Collected,
+        link: Link,
+        how: Learning,
+        identity: RunIdentity,
+        folder: Path,
+        *,
+        name: str,
+        resume: bool,
+        stop: threading.Event,
+        reporter: RunReporter,
     ) -> None:
-        super().__init__(config, link, stop=stop, say=reporter.say)
+        """`how` the run's classifier will learn, the collecting one does too; `folder` gets checkpoint and records."""
+        super().__init__(dataset, link, name=name, seed=how.seed, stop=stop, say=reporter.say)
+        self._collected, self._how, self._identity, self._folder = dataset, _phase(how), identity, folder
         self._resume, self._stop, self._reporter = resume, stop, reporter
 
     def first(self, device: torch.device, on_progress: OnProgress) -> First:
@@ -51,12 +67,10 @@ class CollectedSource(MintedSource):
         Raises what `MintedSource` raises when it orders and collects, what `learn` and `Checkpoint.load` raise, and
         `Stopped`.
         """
-        wanted = self._dataset
-        assert isinstance(wanted, Collected)
-        phase = _phase(self._config)
-        model = make_classifier(phase, self.facts.image_shape, len(self.facts.class_names), device)
-        optimiser = make_optimiser(model, phase.optimiser)
-        saved = Checkpoint(self._config, self.facts.origins, model, optimiser, COLLECTING)
+        wanted, how, ledger = self._collected, self._how, self.facts.ledger
+        model = make_classifier(how, self.facts.image_shape, len(self.facts.class_names), device)
+        optimiser = make_optimiser(model, how.optimiser)
+        saved = Checkpoint(self._folder / COLLECTING, self._identity, self.facts.origins, model, optimiser)
         if not self._resume:
             saved.discard()
         state = saved.load(device)
@@ -69,8 +83,8 @@ class CollectedSource(MintedSource):
 
         for step in range(state.epoch + 1, wanted.steps + 1):
             what = f"collecting {len(state.resident)}/{wanted.size}"
-            learned = _train(model, optimiser, state, phase, wanted.epochs_per_step, self._between(what))
-            self.publish(model, epoch=step, step=learned.step, ledger=self.facts.ledger)
+            learned = _train(model, optimiser, state, how, wanted.epochs_per_step, self._between(what))
+            self.publish(snapshot(model, how, self.facts, ledger, epoch=step, step=learned.step))
             self.order(birth=step, version=step)
             fresh = self.collect(step, partial(self._reporter.advance, what))
             state = _grown(state, step, learned, fresh)
@@ -92,34 +106,34 @@ class CollectedSource(MintedSource):
 
     def _record(self, state: RunState) -> None:
         lines = "".join(f"{record.model_dump_json()}\n" for record in state.history)
-        write_atomically(self._config.folder / RECORDS, lines.encode())
+        write_atomically(self._folder / RECORDS, lines.encode())
         last = state.history[-1]
         short = f", {last.short} of {last.ordered} short" if last.short else ""
         self._reporter.say(
-            f"collected {len(state.resident)}/{self._dataset.size} images{short}: loss {last.loss:.4f} before the last "
-            f"{last.replaced} were mined, waited {last.wait_s:.1f} s"
+            f"collected {len(state.resident)}/{self._collected.size} images{short}: loss {last.loss:.4f} before the "
+            f"last {last.replaced} were mined, waited {last.wait_s:.1f} s"
         )
 
 
-def _phase(config: TrainConfig) -> TrainConfig:
-    """The run's config for the collecting classifier: random numbers of its own, and a rate that stays."""
-    constant = config.optimiser.model_copy(update={"milestones": (), "warmup_epochs": 0.0})
-    return config.model_copy(update={"seed": key(config.seed, "collecting"), "optimiser": constant})
+def _phase(how: Learning) -> Learning:
+    """How the collecting classifier learns: as the run's, with random numbers of its own and a rate that stays."""
+    constant = how.optimiser.model_copy(update={"milestones": (), "warmup_epochs": 0.0})
+    return how.model_copy(update={"seed": key(how.seed, "collecting"), "optimiser": constant})
 
 
 def _train(
     model: nn.Module,
     optimiser: torch.optim.SGD,
     state: RunState,
-    phase: TrainConfig,
+    how: Learning,
     epochs: int,
     between: Callable[[int, int], None],
 ) -> Learned:
     """Line 16: some epochs on what there is so far. The steps are those of the whole phase."""
     before = state.epoch * epochs
     for epoch in range(before, before + epochs):
-        learned = learn(model, optimiser, state.resident, phase, epoch, between)
-    return replace(learned, step=state.step + epochs * state.resident.steps(phase.batch_size))
+        learned = learn(model, optimiser, state.resident, how, epoch, between)
+    return replace(learned, step=state.step + epochs * state.resident.steps(how.batch_size))
 
 
 def _grown(state: RunState, step: int, learned: Learned, fresh: Fresh) -> RunState:
@@ -129,6 +143,6 @@ def _grown(state: RunState, step: int, learned: Learned, fresh: Fresh) -> RunSta
         epoch=step,
         step=learned.step,
         history=(*state.history, record),
-        resident=state.resident.extended(fresh.images, birth=step),
-        tally=state.tally + fresh.tally,
+        resident=state.resident.extended(fresh.came.images, birth=step),
+        tally=state.tally + fresh.came.tally,
     )

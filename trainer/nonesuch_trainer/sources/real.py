@@ -12,9 +12,10 @@ from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
-from nonesuch.smoothed.supply import OnProgress
-from nonesuch_trainer.settings.config import Real, TrainConfig
-from nonesuch_trainer.sources.source import Facts, First
+from nonesuch.smoothed.source import OnProgress
+from nonesuch_trainer.learning.facts import Facts
+from nonesuch_trainer.settings.datasets import Real
+from nonesuch_trainer.sources.source import First
 
 
 def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -39,12 +40,10 @@ def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator
 class RealSource:
     """A `Source` that holds a balanced subset of real images. Raises what `read_labelled` raises."""
 
-    smoothing = None
+    renewal = None
 
-    def __init__(self, config: TrainConfig, image_shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, dataset: Real, *, seed: int, image_shape: tuple[int, int, int] | None = None) -> None:
         """`image_shape` (H, W, C) is what they are fitted to; None leaves them as they are."""
-        assert isinstance(config.dataset, Real)
-        dataset = config.dataset
         real = read_labelled(
             dataset.data,
             dataset.split,
@@ -52,7 +51,7 @@ class RealSource:
             validation_per_class=dataset.validation_per_class,
             folder=dataset.folder,
         )
-        rows = balanced_rows(real.labels, config.dataset.size, numpy_rng(config.seed, "subset"))
+        rows = balanced_rows(real.labels, dataset.size, numpy_rng(seed, "subset"))
         self.images = LabelledImages(
             images=real.images[rows],
             labels=real.labels[rows],

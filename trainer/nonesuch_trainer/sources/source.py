@@ -1,32 +1,17 @@
 """Where a run's images come from: the service (`minted`, `collected`), a folder (`real`), or both (`augmented`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
 import torch
-from torch import nn
 
-from nonesuch.ledger import Ledger
-from nonesuch.smoothed.resident import LabelledImages, ResidentDataset, Victims
-from nonesuch.smoothed.supply import OnProgress
+from nonesuch.classifiers.published import Snapshot
+from nonesuch.smoothed.resident import ResidentDataset
+from nonesuch.smoothed.settings import Victims
+from nonesuch.smoothed.source import Came, OnProgress
 from nonesuch.tally import NOTHING, Tally
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is the same for every image of a source."""
-
-    image_shape: tuple[int, int, int]
-    """(H, W, C)"""
-    class_names: tuple[str, ...]
-    """By label; the classifier has an output for each."""
-    classes: tuple[int, ...]
-    """The labels that occur."""
-    ledger: Ledger
-    """The real information behind the images."""
-    origins: Mapping[str, str] = field(default_factory=dict)
-    """The sha256 of whatever weights decide the images, by what they are: a run is not resumed with others."""
+from nonesuch_trainer.learning.facts import Facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,44 +27,36 @@ class First:
 class Fresh:
     """What came for one epoch."""
 
-    images: LabelledImages
-    ordered: int
-    """Images that were asked for."""
-    short: int
-    """Images that their strategy could not make."""
+    came: Came
     age: int | None
-    """Of the oldest batch: the trainer's snapshot version less the one that it was aimed at; None if no batch came."""
-    mint_s: float
-    """From placing the order to its last batch."""
-    wait_s: float
-    """For which the trainer had nothing else to do."""
-    tally: Tally = NOTHING
-    """What became of the latents that were tried."""
+    """The age of the oldest batch: the trainer's snapshot version less the one that it was aimed at; None if no batch
+    came."""
 
     @property
     def numbers(self) -> dict[str, Any]:
         """The fields of `EpochRecord` of the same names."""
+        tally = self.came.tally
         return {
-            "ordered": self.ordered,
-            "replaced": len(self.images),
-            "short": self.short,
-            "tried": self.tally.tried.total(),
-            "wrong_label": self.tally.wrong_label.total(),
-            "below_threshold": self.tally.below_threshold.total(),
+            "ordered": self.came.ordered,
+            "replaced": len(self.came.images),
+            "short": self.came.short.total(),
+            "tried": tally.tried.total(),
+            "wrong_label": tally.wrong_label.total(),
+            "below_threshold": tally.below_threshold.total(),
             "age": self.age,
-            "mint_s": self.mint_s,
-            "wait_s": self.wait_s,
+            "mint_s": self.came.mint_s,
+            "wait_s": self.came.wait_s,
         }
 
 
-class Smoothing(Protocol):
+class Renewal(Protocol):
     """A source that goes on giving: dataset smoothing (Besnier et al. 2019, Alg. 2)."""
 
     staleness: Literal[0, 1]
     victims: Victims
 
-    def publish(self, model: nn.Module, *, epoch: int, step: int, ledger: Ledger) -> None:
-        """Make the model known to those who choose the images: its version is the number of epochs that are trained."""
+    def publish(self, snapshot: Snapshot) -> None:
+        """Make the classifier known to those who choose the images, in the run's own channel."""
 
     def order(self, birth: int, version: int, errors: Mapping[int, float] | None = None) -> None:
         """Ask for the images that are fresh in epoch `birth`, aimed at snapshot `version`. Does not wait for them.
@@ -101,7 +78,7 @@ class Source(Protocol):
     def facts(self) -> Facts: ...
 
     @property
-    def smoothing(self) -> Smoothing | None:
+    def renewal(self) -> Renewal | None:
         """How the dataset is renewed; None if it is fixed."""
 
     def __enter__(self) -> Self: ...

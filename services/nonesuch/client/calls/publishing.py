@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nonesuch.classifiers.published import CLASSIFIER, describe
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.client.images.extras import needed
-from nonesuch.config import validated
 from nonesuch.errors import InvalidSnapshot, InvalidValue, NotFound
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
@@ -15,11 +16,6 @@ from nonesuch.weights.layout import check_finite, read_layout
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from nonesuch.classifiers.registry import ClassifierSpec
-
-FILE = "classifier.safetensors"
-"""The name of the classifier file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +36,12 @@ class Description:
 
 def read_file(path: Path) -> bytes:
     """A classifier file, or that in a run's folder, as it is. Raises `NotFound`, and `InvalidSnapshot` for another."""
-    path = path / FILE if path.is_dir() else path
+    path = path / CLASSIFIER if path.is_dir() else path
     if not path.is_file():
-        raise NotFound(f"there is no classifier file {path}: a finished run leaves one as {FILE} in its folder")
+        raise NotFound(f"there is no classifier file {path}: a finished run leaves one as {CLASSIFIER} in its folder")
     payload = path.read_bytes()
     if METADATA_KEY not in read_layout(payload).metadata:
-        raise InvalidSnapshot(f"{path} does not say which classifier it is: use the {FILE} that a run has left")
+        raise InvalidSnapshot(f"{path} does not say which classifier it is: use the {CLASSIFIER} that a run has left")
     return payload
 
 
@@ -69,7 +65,6 @@ def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) ->
     needed("torch", "torch", "publishing a network")
     from safetensors.torch import save
 
-    from nonesuch.classifiers.registry import ClassifierSpec
     from nonesuch.weights.tensors import faults
 
     state = model if isinstance(model, Mapping) else model.state_dict()
@@ -81,33 +76,24 @@ def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) ->
         spec = ClassifierSpec(architecture=described.architecture, args=dict(described.args))
         if found := faults(tensors, _expected(spec, described), dtype="kind"):
             raise InvalidSnapshot(f"the network is no {spec.architecture} {spec.args or ''}: {'; '.join(found)}")
-    header = validated(
-        SnapshotHeader,
-        {
-            "channel": "default",
-            "version": 0,
-            "sha256": "0" * 64,  # the gateway knows all three better
-            "architecture": spec.architecture,
-            "args": spec.args,
-            "image_shape": described.image_shape,
-            "classes": len(described.class_names),
-            "class_names": described.class_names,
-            "mean": described.mean,
-            "std": described.std,
-            "epoch": described.epoch,
-            "step": described.step,
-            "ledger": described.ledger,
-        },
-        "the description of the network",
+    header = describe(  # the gateway knows channel, version and sha256 better
+        spec,
+        image_shape=described.image_shape,
+        class_names=described.class_names,
+        mean=described.mean,
+        std=described.std,
+        epoch=described.epoch,
+        step=described.step,
+        ledger=described.ledger,
     )
     payload: bytes = save(tensors, {METADATA_KEY: header.model_dump_json()})
     check_finite(payload, read_layout(payload).tensors)
     return payload
 
 
-def _recognised(tensors: "dict[str, Tensor]", described: Description) -> "ClassifierSpec":
+def _recognised(tensors: "dict[str, Tensor]", described: Description) -> ClassifierSpec:
     """The registered architecture, with its default arguments, that has tensors of these names and shapes."""
-    from nonesuch.classifiers.registry import ClassifierSpec, architectures
+    from nonesuch.classifiers.registry import architectures
 
     given = {name: tensor.shape for name, tensor in tensors.items()}
     for name in architectures():
@@ -121,7 +107,7 @@ def _recognised(tensors: "dict[str, Tensor]", described: Description) -> "Classi
     )
 
 
-def _expected(spec: "ClassifierSpec", described: Description) -> "dict[str, Tensor]":
+def _expected(spec: ClassifierSpec, described: Description) -> "dict[str, Tensor]":
     """The state of a new network, without memory for its values."""
     import torch
 

@@ -3,13 +3,13 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 
+from nonesuch.classifiers.published import Snapshot
 from nonesuch.client.calls import publishing
 from nonesuch.client.calls.base import parsed
 from nonesuch.client.calls.catalogue import CatalogueCalls
@@ -22,25 +22,10 @@ from nonesuch.offers import GeneratorInfo
 from nonesuch.snapshots import SnapshotHeader
 
 if TYPE_CHECKING:
-    from torch import Tensor, device, nn
+    from torch import Tensor, nn
 
 RACES = 5
 """How often a version that somebody else was faster to publish is raised."""
-
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A published classifier."""
-
-    header: SnapshotHeader
-    payload: bytes
-    """The weights, as the bytes of a safetensors file."""
-
-    def load(self, device: "device | str" = "cpu") -> "nn.Module":
-        """The network, in eval mode, frozen. Takes torch. Raises `InvalidSnapshot`."""
-        from nonesuch.classifiers.snapshot import load_snapshot
-
-        return load_snapshot(self.header, self.payload, device)
 
 
 class _Snapshots(BaseModel):

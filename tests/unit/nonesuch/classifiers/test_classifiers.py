@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, OnGenerated, architectures, build, input_tensor
+from nonesuch.classifiers.normalisation import OnGenerated, input_tensor
+from nonesuch.classifiers.registry import architectures, build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidValue
 
 

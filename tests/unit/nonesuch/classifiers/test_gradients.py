@@ -16,7 +16,8 @@ COMPARE = """
 import sys
 import torch
 from torch import nn
-from nonesuch.classifiers import ClassifierSpec, build
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec
 
 torch.set_num_threads(1)
 for width in map(int, sys.argv[2:]):

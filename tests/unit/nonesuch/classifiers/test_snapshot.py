@@ -7,8 +7,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nonesuch.classifiers.registry import ClassifierSpec, build
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump, load_snapshot
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import InvalidSnapshot
 from nonesuch.snapshots import SnapshotHeader
 

@@ -8,11 +8,14 @@ from torch import nn
 
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
+from nonesuch.labels import resolve_classes
 from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order, SnapshotRef
+from nonesuch.smoothed.orders import DatasetOrders, Wanted, parts_of
 from nonesuch.smoothed.published import bare
-from nonesuch.smoothed.settings import Orders, Smoothing
+from nonesuch.smoothed.settings import Smoothing
 from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Minted
 from nonesuch_trainer.sources.ordering import Ordering
 
 INFO = GeneratorInfo(
@@ -39,6 +42,12 @@ def smoothing(**given: object) -> Smoothing:
     return validated(Smoothing, {**defaults, **given}, "test")
 
 
+def ordered(smoothing: Smoothing, birth: int, aim: SnapshotRef | None = AIM) -> tuple[Order, ...]:
+    classes = sorted(set(resolve_classes(smoothing.classes, INFO.class_names)))
+    orders = DatasetOrders((INFO,), classes, seed=smoothing.seed)
+    return Wanted(orders, birth, parts_of(smoothing, birth)).placed("x", "ring", aim)
+
+
 def content(orders: tuple[Order, ...]) -> list[tuple[object, ...]]:
     """What decides the images."""
     return [(o.generators, o.strategy, o.params, o.labels, o.count, o.seed, o.ticket_size) for o in orders]
@@ -46,26 +55,27 @@ def content(orders: tuple[Order, ...]) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("given", [{}, {"classes": ["cat", "ant"]}, {"params": {"steps": 3}}])
 def test_it_orders_what_a_training_run_orders(given: dict[str, object]) -> None:
-    orders = Orders(smoothing(**given), INFO)
     mined = {"strategy": "hsm", "params": given.get("params", {})}
     dataset = {
         "kind": "minted", "generators": ["g"], "size": 20, "replacement": 0.5, "fresh": [mined, {}],
         "classes": sorted(given["classes"]) if "classes" in given else None,
     }  # fmt: skip
-    run = Ordering(TrainConfig.model_validate({"run": "run", "seed": 7, "dataset": dataset}), catalog(INFO))
-    assert content(orders.of(0, "x", "ring", None)) == content(run.first())
-    assert content(orders.of(3, "x", "ring", AIM)) == content(run.fresh(3, version=3))
+    config = TrainConfig.model_validate({"run": "run", "seed": 7, "dataset": dataset})
+    assert isinstance(config.dataset, Minted)
+    run = Ordering(config.dataset, catalog(INFO), name="run", seed=config.seed)
+    assert content(ordered(smoothing(**given), 0, None)) == content(run.first())
+    assert content(ordered(smoothing(**given), 3)) == content(run.fresh(3, version=3))
 
 
 def test_only_the_mined_ones_are_aimed() -> None:
-    mined, drawn = Orders(smoothing(), INFO).of(1, "x", "ring", AIM)
+    mined, drawn = ordered(smoothing(), 1)
     assert (mined.id, mined.snapshot, drawn.id, drawn.snapshot) == ("x-0", AIM, "x-1", None)
     assert (mined.count, drawn.count, mined.sink) == (5, 5, "ring")
 
 
 @pytest.mark.parametrize(("mined", "strategies"), [(0, ["random"]), (1, ["hsm"]), (0.04, ["random"])])
 def test_a_part_of_no_images_is_not_ordered(mined: float, strategies: list[str]) -> None:
-    orders = Orders(smoothing(mined=mined), INFO).of(1, "x", "ring", AIM)
+    orders = ordered(smoothing(mined=mined), 1)
     assert [(o.strategy, o.count) for o in orders] == [(strategies[0], 10)]
 
 

@@ -10,10 +10,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch_trainer.bna import adaptation as bna
-from nonesuch_trainer.bna.adaptation import BNAConfig, adapt, apply, batch_rows, merge, statistics
+from nonesuch_trainer.bna.adaptation import adapt, apply, batch_rows, merge, statistics
+from nonesuch_trainer.settings.adapting import BNAConfig
 
 NORMALISATION = Normalisation()
 CONFIGS = {

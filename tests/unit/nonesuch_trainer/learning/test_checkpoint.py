@@ -12,16 +12,21 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from nonesuch.classifiers import ClassifierSpec
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import locked, replacing, write_atomically
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
+from nonesuch.smoothed.settings import Skip
 from nonesuch.tally import Tally
-from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState, differences
+from nonesuch_trainer.learning.checkpoint import CHECKPOINT, Checkpoint, RunState
 from nonesuch_trainer.learning.epoch import learn, make_classifier
 from nonesuch_trainer.learning.optim import make_optimiser
-from nonesuch_trainer.reporting.events import EpochRecord, Events
-from nonesuch_trainer.settings.config import Augmented, Evaluate, Minted, Skip, TrainConfig
+from nonesuch_trainer.learning.records import EpochRecord
+from nonesuch_trainer.reporting.events import Events
+from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.datasets import Augmented, Minted
+from nonesuch_trainer.settings.identity import RunIdentity
+from nonesuch_trainer.settings.judging import Evaluate
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -49,14 +54,18 @@ def dataset() -> ResidentDataset:
     )
 
 
+def differing(one: TrainConfig, other: TrainConfig) -> list[str]:
+    return RunIdentity.of(one).differences(RunIdentity.of(other))
+
+
 def network() -> tuple[nn.Module, torch.optim.SGD]:
-    model = make_classifier(CONFIG, (8, 8, 1), 3, CPU)
+    model = make_classifier(CONFIG.learning, (8, 8, 1), 3, CPU)
     return model, make_optimiser(model, CONFIG.optimiser)
 
 
 def epochs(model: nn.Module, optimiser: torch.optim.SGD, resident: ResidentDataset, *which: int) -> None:
     for epoch in which:
-        learn(model, optimiser, resident, CONFIG, epoch, lambda done, total: None)
+        learn(model, optimiser, resident, CONFIG.learning, epoch, lambda done, total: None)
 
 
 def assert_same(a: ResidentDataset, b: ResidentDataset) -> None:
@@ -71,7 +80,8 @@ def config(folder: Path, **given: object) -> TrainConfig:
 
 def checkpoint(folder: Path, origins: Mapping[str, str] = ORIGINS, **given: object) -> Checkpoint:
     """The checkpoint in a folder, for a run that starts now."""
-    return Checkpoint(config(folder, **given), origins, *network())
+    of = config(folder, **given)
+    return Checkpoint(of.folder / CHECKPOINT, RunIdentity.of(of), origins, *network())
 
 
 @pytest.fixture
@@ -113,7 +123,7 @@ def test_soft_labels_come_back(tmp_path: Path) -> None:
 
 
 def test_two_checkpoints_of_one_run_have_names_of_their_own(path: Path) -> None:
-    other = replace(checkpoint(path.parent), name="other.safetensors")
+    other = replace(checkpoint(path.parent), path=path.with_name("other.safetensors"))
     assert other.load(CPU) is None
     other.save(RunState(epoch=2, step=4, history=(), resident=dataset()))
     other.discard()
@@ -142,16 +152,16 @@ def test_only_what_decides_the_outcome_has_to_be_the_same() -> None:
     def smoothing(**given: object) -> TrainConfig:
         return config(Path("a"), dataset=Minted.model_validate(given))
 
-    assert differences(smoothing(), smoothing(late=Skip(kind="skip"), outage_s=1, ring_slots=2)) == []
-    assert differences(smoothing(), config(Path("b"), run="other", device="cuda", evaluate=Evaluate(every=3))) == []
-    assert differences(smoothing(teacher={"channel": "a"}), smoothing(teacher={"channel": "b"})) == []
+    assert differing(smoothing(), smoothing(late=Skip(kind="skip"), outage_s=1, ring_slots=2)) == []
+    assert differing(smoothing(), config(Path("b"), run="other", device="cuda", evaluate=Evaluate(every=3))) == []
+    assert differing(smoothing(teacher={"channel": "a"}), smoothing(teacher={"channel": "b"})) == []
     augmented, elsewhere = (
         config(Path("a"), dataset=Augmented.model_validate({"kind": "augmented", **given}))
         for given in ({}, {"real": {"folder": "b"}, "minted": {"outage_s": 1}})
     )
-    assert differences(augmented, elsewhere) == []
+    assert differing(augmented, elsewhere) == []
     changed = smoothing(replacement=0.25, victims="oldest")
-    assert differences(smoothing(), changed) == ["dataset.replacement", "dataset.victims"]
+    assert differing(smoothing(), changed) == ["dataset.replacement", "dataset.victims"]
 
 
 def test_another_generator_is_refused(path: Path) -> None:

@@ -7,15 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nonesuch.classifiers import ClassifierSpec
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch_trainer.learning.epoch import learn, make_classifier
 from nonesuch_trainer.learning.optim import make_optimiser
-from nonesuch_trainer.settings.config import TrainConfig
+from nonesuch_trainer.settings.learning import Learning
 
-CONFIG = TrainConfig(
-    run="run", epochs=1, batch_size=8, classifier=ClassifierSpec(architecture="resnet18", args={"width": 2})
-)
+HOW = Learning(epochs=1, batch_size=8, classifier=ClassifierSpec(architecture="resnet18", args={"width": 2}))
 
 
 def dataset() -> ResidentDataset:
@@ -26,8 +24,8 @@ def dataset() -> ResidentDataset:
 
 
 def learned(resident: ResidentDataset) -> tuple[nn.Module, float, float]:
-    model = make_classifier(CONFIG, (8, 8, 1), 3, torch.device("cpu"))
-    shown = learn(model, make_optimiser(model, CONFIG.optimiser), resident, CONFIG, 0, lambda done, total: None)
+    model = make_classifier(HOW, (8, 8, 1), 3, torch.device("cpu"))
+    shown = learn(model, make_optimiser(model, HOW.optimiser), resident, HOW, 0, lambda done, total: None)
     return model, shown.loss, shown.train_accuracy
 
 

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nonesuch.classifiers import Normalisation
+from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.ledger import NO_USES
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch_trainer.learning import judging as evaluate
+from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Judge
-from nonesuch_trainer.settings.config import Evaluate
-from nonesuch_trainer.sources.source import Facts
+from nonesuch_trainer.settings.judging import Evaluate
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build, input_tensor
+from nonesuch.classifiers.normalisation import input_tensor
+from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, load_fashion_mnist
 from nonesuch.snapshots import SnapshotHeader

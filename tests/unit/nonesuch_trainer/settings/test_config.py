@@ -1,5 +1,7 @@
 """What a config accepts, and what it says when it does not."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +11,13 @@ import torch
 import nonesuch_trainer
 from nonesuch.errors import InvalidValue
 from nonesuch.seeds import key, numpy_rng, torch_rng
+from nonesuch.smoothed.settings import Wait
 from nonesuch_trainer.learning.augment import augment
-from nonesuch_trainer.learning.checkpoint import differences
 from nonesuch_trainer.learning.optim import learning_rate
-from nonesuch_trainer.settings.config import (
-    Augment,
-    Augmented,
-    Collected,
-    Minted,
-    Optimiser,
-    Real,
-    Recipe,
-    TrainConfig,
-    Wait,
-    load,
-)
+from nonesuch_trainer.settings.config import TrainConfig, load
+from nonesuch_trainer.settings.datasets import Augmented, Collected, Minted, Portion, Real
+from nonesuch_trainer.settings.identity import RunIdentity
+from nonesuch_trainer.settings.learning import Augment, Optimiser
 from nonesuch_trainer.sources.real import balanced_rows
 
 CONFIGS = sorted((Path(nonesuch_trainer.__file__).parents[1] / "configs").glob("*.toml"))
@@ -37,17 +31,21 @@ def test_every_shipped_config_loads(path: Path) -> None:
     assert loaded.folder == Path("runs") / path.stem
 
 
+def differing(one: TrainConfig, other: TrainConfig) -> list[str]:
+    return RunIdentity.of(one).differences(RunIdentity.of(other))
+
+
 def test_the_shipped_configs_are_arms_of_one_comparison() -> None:
     arms = {path.stem: load(path) for path in CONFIGS}
     assert isinstance(arms["real"].dataset, Real)
     assert isinstance(arms["smoothing"].dataset, Minted)
-    assert differences(arms["smoothing"], arms["fixed"]) == ["dataset.fresh", "dataset.replacement"]
-    assert differences(arms["smoothing"], arms["smoothing-hsm"]) == ["dataset.fresh"]
-    assert differences(arms["smoothing"], arms["filtered"]) == [
+    assert differing(arms["smoothing"], arms["fixed"]) == ["dataset.fresh", "dataset.replacement"]
+    assert differing(arms["smoothing"], arms["smoothing-hsm"]) == ["dataset.fresh"]
+    assert differing(arms["smoothing"], arms["filtered"]) == [
         "dataset.first.params.threshold", "dataset.first.strategy", "dataset.fresh",
     ]  # fmt: skip
     for name in ("collected", "augmented", "real", "continuous"):
-        assert all(d.startswith("dataset.") for d in differences(arms[name], arms["fixed"]))
+        assert all(d.startswith("dataset.") for d in differing(arms[name], arms["fixed"]))
 
 
 def test_the_shipped_configs_are_the_methods() -> None:
@@ -144,7 +142,7 @@ def test_a_config_that_cannot_work_is_refused_with_its_value(tmp_path: Path, tex
     [
         Augmented(kind="augmented", percent=12.5, real=Real(size=400), minted=Minted(replacement=0.5)),
         Collected(kind="collected", size=90, step=40),
-        Minted(fresh=(Recipe(strategy="hsm", params={"steps": 3}, from_epoch=2),), replacement=1.0),
+        Minted(fresh=(Portion(strategy="hsm", params={"steps": 3}, from_epoch=2),), replacement=1.0),
     ],
     ids=lambda dataset: dataset.kind,
 )
@@ -152,7 +150,7 @@ def test_a_config_survives_its_own_json(dataset: Minted | Collected | Augmented)
     config = TrainConfig(run="a", dataset=dataset)
     again = TrainConfig.model_validate_json(config.model_dump_json())
     assert again == config
-    assert differences(config, again) == []
+    assert differing(config, again) == []
 
 
 def test_the_minted_part_follows_from_the_real_one() -> None:
@@ -213,3 +211,9 @@ def test_shifts_and_mirrors_move_every_pixel_of_an_image_alike() -> None:
 def test_no_augmentation_is_no_change() -> None:
     images = torch.randint(256, (3, 4, 4, 3), dtype=torch.uint8)
     assert augment(images, Augment(), torch_rng(0, "augment")) is images
+
+
+def test_settings_are_read_without_torch() -> None:
+    check = "import sys, nonesuch_trainer.settings.identity; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "False", done.stderr

@@ -11,8 +11,9 @@ import typer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from nonesuch.classifiers import ClassifierSpec, build
 from nonesuch.classifiers.file import write_classifier
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import GeneratorNotFound, InvalidValue, NotFound
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_worker.calibrate import calibration as calibration_module

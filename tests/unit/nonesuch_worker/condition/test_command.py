@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from nonesuch import plugins
-from nonesuch.classifiers import ClassifierSpec, build
 from nonesuch.classifiers.file import write_classifier
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue, NotFound
 from nonesuch.labels import Balanced
 from nonesuch.ledger import NO_USES

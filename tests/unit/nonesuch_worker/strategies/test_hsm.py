@@ -9,8 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from nonesuch.classifiers import ClassifierSpec, Normalisation, build
 from nonesuch.classifiers.normalisation import OnGenerated
+from nonesuch.classifiers.registry import build
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced
 from nonesuch.offers import Catalog, WorkerInfo

@@ -1,0 +1,144 @@
+"""Which orders bring the images of a smoothed dataset (Besnier et al. 2019, Alg. 2): functions of its settings alone.
+
+One policy for the trainer's runs and for `SmoothedDataset`. No I/O. An order belongs to the epoch that learns from its
+images first, their `birth`: 0 fills the dataset, and what is ordered for a later one is fresh in it. Its content
+depends on seed, birth, part, the snapshot and, where there is one, the class quota.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from nonesuch.labels import Balanced, Labels, Quota
+from nonesuch.offers import Catalog, GeneratorInfo
+from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
+from nonesuch.schema import batch_bytes
+from nonesuch.seeds import key
+from nonesuch.smoothed.settings import Smoothing
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one epoch that are chosen in the same way."""
+
+    count: int
+    strategy: str
+    params: Mapping[str, JsonValue]
+    aimed: bool = False
+    """Whether the strategy aims at the classifier's snapshot."""
+
+
+class DatasetOrders:
+    """The orders of one dataset.
+
+    Args:
+        generators: whose images it holds; all make images of the same shape and classes.
+        classes: labels that occur, in the order in which they take turns.
+        seed: of every random number in its images.
+        teacher: what every order names, if anything.
+        ticket_size: in images; None is 64, or as many as fit into a slot.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[GeneratorInfo],
+        classes: Sequence[int],
+        *,
+        seed: int,
+        teacher: SnapshotRef | None = None,
+        ticket_size: int | None = None,
+    ) -> None:
+        self.generators, self.classes = tuple(generators), tuple(classes)
+        self.image_shape = self.generators[0].image_shape
+        self.class_names = self.generators[0].class_names
+        self.ticket_size = ticket_size or default_ticket_size(self.image_shape)
+        self._seed, self._teacher = seed, teacher
+
+    @property
+    def slot_bytes(self) -> int:
+        """The bytes that a slot of the dataset's ring must hold."""
+        return max(1024, *(batch_bytes(info, self.ticket_size) for info in self.generators))
+
+    def of(
+        self,
+        birth: int,
+        parts: Sequence[Part],
+        *,
+        name: str,
+        sink: str,
+        aim: SnapshotRef | None,
+        before: int = 0,
+        quota: Quota | None = None,
+    ) -> tuple[Order, ...]:
+        """The orders for an epoch's images: one for each part that has any.
+
+        Args:
+            birth: the first epoch that learns from them.
+            parts: how they are chosen, and how many.
+            name: what the ids of the orders start with.
+            sink: the ring that they go to.
+            aim: the snapshot that aimed parts aim at; None only if there are none.
+            before: images that the dataset had before these: the classes go on taking turns where they left off.
+            quota: images by class of all parts together, in the place of equal shares.
+        """
+        orders: list[Order] = []
+        placed = 0
+        for number, part in enumerate(part for part in parts if part.count):
+            orders.append(
+                Order(
+                    id=f"{name}-{number}",
+                    generators=tuple(info.id for info in self.generators),
+                    strategy=part.strategy,
+                    params=dict(part.params),
+                    labels=self._labels(before, placed, part.count, quota),
+                    count=part.count,
+                    seed=key(self._seed, "images", birth, number),
+                    snapshot=aim if part.aimed else None,
+                    teacher=self._teacher,
+                    sink=sink,
+                    ticket_size=self.ticket_size,
+                )
+            )
+            placed += part.count
+        return tuple(orders)
+
+    def _labels(self, before: int, placed: int, count: int, quota: Quota | None) -> Labels:
+        """The labels of an order that comes after `placed` images of the same epoch."""
+        if quota is not None:
+            of_part = quota.of(np.arange(placed, placed + count))
+            return Quota(counts={label: int((of_part == label).sum()) for label in quota.used})
+        turn = (before + placed) % len(self.classes)
+        return Balanced(classes=self.classes[turn:] + self.classes[:turn])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Images that a dataset is to get for one epoch."""
+
+    orders: DatasetOrders
+    birth: int
+    parts: tuple[Part, ...]
+
+    @property
+    def aimed(self) -> bool:
+        """Whether any of them are aimed at a snapshot."""
+        return any(part.aimed and part.count for part in self.parts)
+
+    def placed(self, name: str, sink: str, aim: SnapshotRef | None) -> tuple[Order, ...]:
+        """The orders for them; see `DatasetOrders.of`."""
+        return self.orders.of(self.birth, self.parts, name=name, sink=sink, aim=aim)
+
+    def check(self, catalog: Catalog) -> None:
+        """Refuse now what would be refused in the midst of a training. Raises what `check_order` raises."""
+        for order in self.placed("check", "check", SnapshotRef(version=0)):
+            check_order(order, catalog)
+
+
+def parts_of(smoothing: Smoothing, birth: int) -> tuple[Part, ...]:
+    """All N images at random for epoch 0; for a later one those that are fresh in it, mined and at random."""
+    if birth == 0:
+        return (Part(smoothing.size, "random", smoothing.random_params),)
+    mined = Part(smoothing.aimed, smoothing.strategy, smoothing.params, aimed=True)
+    return (mined, Part(smoothing.fresh - smoothing.aimed, "random", smoothing.random_params))

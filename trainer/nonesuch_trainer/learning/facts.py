@@ -1,0 +1,22 @@
+"""What is the same for every image that a run learns from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nonesuch.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for every image of a source."""
+
+    image_shape: tuple[int, int, int]
+    """(H, W, C)"""
+    class_names: tuple[str, ...]
+    """By label; the classifier has an output for each."""
+    classes: tuple[int, ...]
+    """The labels that occur."""
+    ledger: Ledger
+    """The real information behind the images."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """The sha256 of whatever weights decide the images, by what they are: a run is not resumed with others."""

@@ -1,0 +1,46 @@
+"""How a classifier learns: the part of a run's settings that decides the bits of an epoch, its images aside."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
+from nonesuch.model import Frozen
+from nonesuch.orders import Seed
+
+
+class Optimiser(Frozen):
+    """Stochastic gradient descent as in Besnier et al. 2019, section 4."""
+
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=1e-4, ge=0)
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.6, 0.8)
+    """Fractions of the run at which the learning rate is multiplied by `decay`."""
+    decay: float = Field(default=0.1, gt=0, le=1)
+    warmup_epochs: float = Field(default=0.0, ge=0)
+    """Over which the learning rate rises linearly from 0."""
+
+
+class Augment(Frozen):
+    """Changes to each image whenever it is shown."""
+
+    shift: int = Field(default=0, ge=0)
+    """Pixels by which it is moved at most, in each direction; black comes in."""
+    hflip: bool = False
+    """Mirrored with probability 1/2."""
+
+
+class Learning(Frozen):
+    """Everything that learning takes but images. Two runs that are alike in it differ by their images alone."""
+
+    seed: Seed = 0
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    classifier: ClassifierSpec = ClassifierSpec(architecture="resnet18", args={"width": 16})
+    normalisation: Normalisation = Normalisation()
+    optimiser: Optimiser = Optimiser()
+    augment: Augment = Augment()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """The type of the convolutions (autocast)."""
