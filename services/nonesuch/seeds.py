@@ -1,15 +1,18 @@
 """Random numbers without state: every use has a key made of the run's seed, a purpose and where in the run it is.
 
-So a resumed run draws what the undisturbed one would have drawn, and nothing random is in a checkpoint.
+So a resumed run draws what the undisturbed one would have drawn, and nothing random is in a checkpoint. torch is
+imported where it is used: keys are made where there is none.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Purpose = Literal["weights", "images", "shuffle", "augment", "victims", "subset", "collecting"]
 
@@ -25,8 +28,10 @@ def numpy_rng(seed: int, purpose: Purpose, *where: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key(seed, purpose, *where)))
 
 
-def torch_rng(seed: int, purpose: Purpose, *where: int) -> torch.Generator:
+def torch_rng(seed: int, purpose: Purpose, *where: int) -> "torch.Generator":
     """torch's random numbers for one use. On the CPU, so that they are alike for every device."""
+    import torch
+
     return torch.Generator().manual_seed(key(seed, purpose, *where))
 
 
@@ -34,6 +39,8 @@ def torch_rng(seed: int, purpose: Purpose, *where: int) -> torch.Generator:
 def reproducible() -> Iterator[None]:
     """Deterministic algorithms wherever torch has them, with a warning where it has none. For the same bits twice the
     device and the number of threads have to be the same as well."""
+    import torch
+
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic

@@ -84,7 +84,9 @@ def train(
 
 
 def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Event, reporter: RunReporter) -> Result:
-    facts, renewal, how, device = source.facts, source.renewal, config.learning, choose_device(config.device)
+    facts, renewal = source.facts, source.renewal
+    how = config.learning
+    device = choose_device(config.device)
     judge = Judge.load(config.evaluate, facts, device)
     errors = ClassErrors(config.quotas, config.evaluate, facts, device) if config.quotas else None
     ledger = facts.ledger.plus(*([errors.use] if errors else [])).model_copy(update={"judged_on": judge.name})
