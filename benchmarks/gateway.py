@@ -38,8 +38,7 @@ from support.raw_http import Answer, connect, fetch, latencies, request
 
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 
 SUPPORT = Path(__file__).parent / "support"

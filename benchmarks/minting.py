@@ -22,7 +22,7 @@ from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.host.process import ensure_cpu_settings
 from nonesuch.labels import Balanced
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.offers import WorkerInfo
 from nonesuch.orders import Order, default_ticket_size, place

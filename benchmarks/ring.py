@@ -20,8 +20,7 @@ from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
 from nonesuch.labels import Balanced
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order, cancel, place

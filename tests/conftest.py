@@ -8,8 +8,7 @@ import pytest
 
 from nonesuch.config import RedisSettings
 from nonesuch.host.process import STARTED_AGAIN
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.schema import Rows, make_batch, write_batch
 from nonesuch.tickets import Ticket, claim, commit, sweep, wait_for_bell

@@ -9,8 +9,7 @@ single generator or strategy.
 from collections.abc import Iterable
 
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys
 from nonesuch.offers import Catalog, WorkerInfo
 
 HEARTBEAT_S = 2.0

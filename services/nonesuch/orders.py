@@ -22,8 +22,7 @@ from nonesuch.catalog import read_catalog
 from nonesuch.effects import Op
 from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.labels import Labels
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
 from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo
 from nonesuch.rings import ring_spec

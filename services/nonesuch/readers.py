@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from nonesuch.effects import Op
 from nonesuch.errors import Conflict, RingClosed
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.rings import OrderEnd, RingSpec, end_in, ring_spec
 
 

@@ -18,8 +18,7 @@ from pydantic import Field
 
 from nonesuch.effects import Op
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
 

@@ -21,8 +21,7 @@ from nonesuch.errors import (
     SnapshotNotFound,
 )
 from nonesuch.ledger import UNKNOWN, Ledger
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from pydantic import Field
 
 from nonesuch.catalog import HEARTBEAT_TTL_S
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen
 from nonesuch.offers import Catalog, WorkerInfo
 from nonesuch.orders import Priority

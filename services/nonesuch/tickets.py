@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call, script
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, script
 from nonesuch.orders import Order
 from nonesuch.tally import NOTHING, Tally
 

@@ -15,7 +15,7 @@ from typing import TypedDict
 from fastapi import Depends, FastAPI
 
 import nonesuch
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch_gateway.access.guard import Guard
 from nonesuch_gateway.access.limits import Limits
 from nonesuch_gateway.access.tokens import Tokens

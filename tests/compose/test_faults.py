@@ -23,8 +23,7 @@ WHOLE_S = 180.0
 FILL = """
 import time
 from nonesuch.errors import Busy
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 def all_of(*calls):
     for call in calls:
         yield call

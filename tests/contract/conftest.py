@@ -1,7 +1,7 @@
 import pytest
 
 from nonesuch.catalog import announce
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from tests.helpers.fakes import WORKER
 
 

@@ -6,9 +6,7 @@ from typing import get_args
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, Link
 from nonesuch.orders import Priority
 
 PAIRS = {

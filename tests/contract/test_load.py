@@ -1,7 +1,7 @@
 """The load that an elastic fleet reads, through the life of an order."""
 
 from nonesuch.catalog import announce, withdraw
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.orders import cancel, place
 from nonesuch.rings import open_ring, release, take
 from nonesuch.stats import Load, read_load

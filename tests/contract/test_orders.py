@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.orders import Progress, cancel, open_orders, place, progress_of
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch

@@ -3,8 +3,7 @@
 import pytest
 
 from nonesuch.errors import Busy, Conflict, RingClosed
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, look, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, release, take

@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
 from nonesuch.schema import read_batch

@@ -11,8 +11,7 @@ import pytest
 
 from nonesuch.config import RedisSettings
 from nonesuch.doctor.sizing import CONNECTION_BYTES, ORDER_BYTES, REDIS_BYTES, allocated, snapshot_bytes
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import check_order, place
 from nonesuch.rings import open_ring

@@ -14,8 +14,7 @@ from nonesuch.errors import (
     PreconditionFailed,
     SnapshotNotFound,
 )
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.orders import cancel, place
 from nonesuch.rings import close_ring, open_ring
 from nonesuch.snapshots import (

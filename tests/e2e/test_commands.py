@@ -17,7 +17,7 @@ import pytest
 from nonesuch.config import RedisSettings
 from nonesuch.host.allocator import KEPT_FAULTS
 from nonesuch.host.cores import available_cores
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.service import free_port
 from tests.helpers.certificates import make_certificate
 from tests.helpers.service import ANALYTIC, eventually, keys_of, serving, workers

@@ -14,7 +14,7 @@ import pytest
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import RingClosed
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.orders import place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from tests.helpers.autoscaling import IDLE_S, TOKEN, AutoscalingCluster, autoscaling

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.orders import open_orders, place
 from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, take
 from tests.helpers.service import RING, eventually, keys_of, order, serving, workers

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.local.service import LocalService
 from tests.helpers.service import eventually, keys_of, serving, workers

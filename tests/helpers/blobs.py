@@ -17,8 +17,7 @@ from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, ServiceError, SnapshotNotFound
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.offers import GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.orders import Order
 from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES

@@ -9,7 +9,7 @@ from typing import TypeVar
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import NOTHING, Tally

@@ -8,8 +8,7 @@ from pathlib import Path
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.labels import Balanced
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.service import LocalService
 from nonesuch.offers import WorkerInfo
 from nonesuch.orders import Order

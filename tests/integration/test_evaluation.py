@@ -13,8 +13,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
 from nonesuch.errors import GeneratorNotFound, InvalidValue
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch_trainer.learning.judging import Judge
 from nonesuch_trainer.loop import train

@@ -15,7 +15,7 @@ from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
 from nonesuch.rings import Delivery, close_ring, open_ring, release, ring_stats, take

@@ -10,8 +10,7 @@ from redis.exceptions import ResponseError
 from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import Unreachable
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import place
 from nonesuch.rings import Delivery, open_ring, ring_stats, take

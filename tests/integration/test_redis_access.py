@@ -13,8 +13,7 @@ from nonesuch.catalog import announce, read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, ServiceError, Unreachable
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import AsyncLink, Link
+from nonesuch.link import AsyncLink, Call, Link
 from nonesuch.link.users import USERS
 from nonesuch.local.private_redis import find_redis_server
 from nonesuch.local.service import free_port

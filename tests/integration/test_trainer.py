@@ -25,7 +25,7 @@ from nonesuch.errors import (
     Unreachable,
 )
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.rings import ring_stats
 from nonesuch.smoothed import supply

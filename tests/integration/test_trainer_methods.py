@@ -20,7 +20,7 @@ from nonesuch.classifiers.spec import Normalisation
 from nonesuch.config import RedisSettings
 from nonesuch.errors import DataNotFound, InvalidOrder, InvalidValue, NotFound, OrderFailed, SnapshotNotFound
 from nonesuch.host.stopping import Stopped
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset

@@ -37,7 +37,7 @@ def _train(config: Path, resume: bool, changes: Sequence[str], redis: str | None
 
     ensure_cpu_settings()
     from nonesuch.config import RedisSettings, validated
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch_trainer.loop import train as run
     from nonesuch_trainer.settings.config import load
 

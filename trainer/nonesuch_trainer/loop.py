@@ -26,7 +26,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch.host.files import locked
 from nonesuch.host.process import on_signal
 from nonesuch.host.stopping import Stopped, check
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.seeds import numpy_rng, reproducible
 from nonesuch_trainer.bna.adapting import Adapter
 from nonesuch_trainer.learning.checkpoint import CHECKPOINT, Checkpoint, RunState

@@ -32,7 +32,7 @@ def publish(
     """Publish a classifier as a snapshot that orders can name. It stays until it is withdrawn."""
     from nonesuch.classifiers.file import read_classifier
     from nonesuch.config import validated
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.snapshots import SnapshotHeader, latest_version
     from nonesuch.snapshots import publish as put
 
@@ -49,7 +49,7 @@ def publish(
 @classifier.command("withdraw")
 def withdraw(channel: Annotated[str, typer.Argument(help="Whose classifiers are forgotten.")]) -> None:
     """Forget every classifier of a channel."""
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.snapshots import drop_channel
 
     with Link() as link:

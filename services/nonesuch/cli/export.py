@@ -10,7 +10,7 @@ from pathlib import Path
 from nonesuch.errors import InvalidValue, OrderFailed
 from nonesuch.host.files import replacing
 from nonesuch.ledger import Ledger
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.orders import Checked, Order, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import TABLES, Writer, format_of, ledger_of, open_writer, read_batch

@@ -41,7 +41,7 @@ def order(
     from nonesuch.host.files import write_json
     from nonesuch.host.progress import progress
     from nonesuch.labels import Balanced, resolve_classes
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, parse_params, wait_for_workers
     from nonesuch.rings import RingSpec
     from nonesuch.schema import TABLES, format_of

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 
 if TYPE_CHECKING:
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.local.service import LocalService
 
 
@@ -25,7 +25,7 @@ def up(
 ) -> None:
     """Start Redis (unless NONESUCH_REDIS_URL names one), workers and gateway; show what they do; stop on Ctrl-C."""
     from nonesuch.host.process import on_signal
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.local.service import LocalService
 
     console = Console(highlight=False)

@@ -22,8 +22,7 @@ from nonesuch.errors import NonesuchError, ServiceError
 from nonesuch.host.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
 from nonesuch.host.cores import cores
 from nonesuch.host.process import RAY_SETTINGS, THREADS, tensor_environment
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import find_redis_server
 from nonesuch.offers import WorkerInfo
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist

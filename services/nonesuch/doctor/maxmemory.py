@@ -7,8 +7,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.doctor.checks import Finding
 from nonesuch.effects import Op
 from nonesuch.errors import InvalidValue, NonesuchError
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 
 SETTING = "NONESUCH_REDIS_MAXMEMORY"
 """The variable that sets the `maxmemory` of a Redis that docker compose starts."""

@@ -16,7 +16,7 @@ from typing import Self
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, Unreachable
 from nonesuch.host.orphans import die_with_parent
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 
 START_S = 10.0
 

@@ -25,7 +25,7 @@ from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import ServiceError
 from nonesuch.host.orphans import die_with_parent
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 
 READY_S = 120.0

@@ -7,8 +7,7 @@ from rich.table import Table
 
 from nonesuch.catalog import read_catalog
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys
 from nonesuch.offers import Catalog
 from nonesuch.orders import open_orders
 from nonesuch.rings import RingStats, ring_stats

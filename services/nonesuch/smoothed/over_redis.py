@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nonesuch.classifiers.published import Snapshot
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.orders import SnapshotRef
 from nonesuch.rings import RingSpec
 from nonesuch.smoothed.orders import DatasetOrders, Wanted

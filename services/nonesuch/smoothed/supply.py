@@ -23,7 +23,7 @@ from nonesuch.classifiers.published import Snapshot
 from nonesuch.effects import Op
 from nonesuch.errors import NonesuchError, TakeTimeout, Unreachable
 from nonesuch.host.stopping import check
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.link.patience import PASSING, SAY_S, Patience, Say
 from nonesuch.offers import Catalog
 from nonesuch.orders import Order, cancel, place, wait_for_workers

@@ -1,5 +1,4 @@
-(
-    """Who is asking, and whether they may.
+"""Who is asking, and whether they may.
 
     request ──► Guard: whose token is it? ──► route ──► authorised: does it have the route's scope, and room? ──► answer
                   └── 401, nothing was read            └── 403, 429
@@ -7,8 +6,6 @@
 Guard is middleware, so that nothing is read of what a stranger sends. Which scope a request needs depends on its
 route, so that is asked by a dependency that every route has (`routes.deps`).
 """
-    ""
-)
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -20,8 +20,7 @@ from starlette.exceptions import HTTPException
 
 from nonesuch.effects import Op
 from nonesuch.errors import Conflict, InvalidValue, NonesuchError
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink, Call
 from nonesuch_gateway.recipes.requests import MintRequest
 
 KEPT_S = 3600

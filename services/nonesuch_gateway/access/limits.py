@@ -18,9 +18,7 @@ from fastapi import Request
 
 from nonesuch.effects import Op
 from nonesuch.errors import InvalidOrder, NonesuchError, RateLimited
-from nonesuch.link.commands import script
-from nonesuch.link.connection import AsyncLink
-from nonesuch.link.keys import Keys
+from nonesuch.link import AsyncLink, Keys, script
 from nonesuch_gateway.access.tokens import Token
 
 log = logging.getLogger(__name__)

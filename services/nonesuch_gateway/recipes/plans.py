@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nonesuch.catalog import read_catalog
 from nonesuch.effects import Op
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, RecipeGone, RecipeNotFound, SnapshotNotFound
-from nonesuch.link.keys import Keys
+from nonesuch.link import Keys
 from nonesuch.offers import Catalog
 from nonesuch.orders import Checked, Order, Priority, check_order, default_ticket_size, wait_for_workers
 from nonesuch.rings import RingSpec

@@ -5,7 +5,7 @@ import secrets
 from nonesuch.effects import Op
 from nonesuch.errors import InvalidOrder
 from nonesuch.labels import Balanced, Labels, Quota, resolve_classes
-from nonesuch.link.keys import Keys
+from nonesuch.link import Keys
 from nonesuch.offers import Catalog, GeneratorInfo
 from nonesuch.orders import SnapshotRef, default_ticket_size
 from nonesuch.snapshots import SnapshotHeader, read_header

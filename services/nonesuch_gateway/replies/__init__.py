@@ -1,0 +1,1 @@
+"""From an accepted order to bytes on the wire."""

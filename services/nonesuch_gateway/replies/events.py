@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from fastapi.sse import ServerSentEvent
 
 from nonesuch.errors import OrderNotFound, ServiceError, Unavailable
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch_gateway.http.shutdown import Gate
 from nonesuch_gateway.recipes.plans import Terms
 from nonesuch_gateway.replies.large_orders import Kept, find

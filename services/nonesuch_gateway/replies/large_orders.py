@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from nonesuch.effects import Op
 from nonesuch.errors import Busy, NonesuchError, OrderNotFound, RingClosed
-from nonesuch.link.keys import Keys
+from nonesuch.link import Keys
 from nonesuch.model import Frozen
 from nonesuch.order_status import OrderStatus, Tickets
 from nonesuch.orders import Progress, place, progress_of

@@ -17,8 +17,7 @@ from functools import partial
 
 from nonesuch.effects import Op
 from nonesuch.errors import Busy, NonesuchError, RingClosed, ServiceError
-from nonesuch.link.connection import AsyncLink
-from nonesuch.link.keys import Keys
+from nonesuch.link import AsyncLink, Keys
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, stop_reading
 from nonesuch.rings import RingSpec, close_ring, open_ring, touch_ring

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from nonesuch.errors import IntegrityError, NoWorkers, OrderFailed, ServiceError, TakeTimeout
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch.orders import wait_for_workers
 from nonesuch.rings import Delivery, OrderEnd, release, take
 from nonesuch.schema import read_batch

@@ -1,0 +1,1 @@
+"""The resources: one file for each, and `deps` with every dependency of FastAPI."""

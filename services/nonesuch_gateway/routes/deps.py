@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request, Security
 from pydantic import Field, WithJsonSchema
 
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch_gateway.access.guard import BEARER, Caller
 from nonesuch_gateway.access.idempotency import FIELD, SCHEMA, Once
 from nonesuch_gateway.access.limits import Limits

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidSnapshot
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader, publish
 from nonesuch.weights.layout import check_finite, read_layout
 

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException
 
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch.model import Name
 from nonesuch.snapshots import (
     MAX_VERSION,

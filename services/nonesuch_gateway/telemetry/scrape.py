@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nonesuch.errors import NonesuchError
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch.stats import RingInfo, Stats, read_stats
 
 TIMEOUT_S = 2.0

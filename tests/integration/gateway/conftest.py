@@ -22,9 +22,7 @@ from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Op
 from nonesuch.errors import Unreachable
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
-from nonesuch.link.keys import Keys
+from nonesuch.link import Call, Keys, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.offers import Counted, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch.schema import Rows, make_batch, write_batch

@@ -21,7 +21,7 @@ from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import dump
 from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.client.calls.exporting import WRITTEN
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.service import free_port
 from nonesuch.schema import ending_of
 from nonesuch.snapshots import SnapshotHeader, kept_versions

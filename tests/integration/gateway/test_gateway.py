@@ -11,7 +11,7 @@ import pytest
 
 from nonesuch import snapshots
 from nonesuch.effects import Op
-from nonesuch.link.commands import Call
+from nonesuch.link import Call
 from nonesuch.offers import Counted
 from nonesuch.orders import SnapshotRef
 from nonesuch.schema import class_names_of

@@ -25,7 +25,7 @@ import pytest
 import safetensors.numpy
 
 from nonesuch.labels import Balanced
-from nonesuch.link.commands import Call
+from nonesuch.link import Call
 from nonesuch_gateway.recipes.recipe import Content, Recipe
 
 TIME_LIMIT_S = 10.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nonesuch.link.commands import Call
+from nonesuch.link import Call
 from nonesuch.orders import open_orders
 from nonesuch_gateway.access.idempotency import KEPT_S, SENT_S
 from nonesuch_gateway.access.tokens import editing, make_token

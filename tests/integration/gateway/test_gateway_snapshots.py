@@ -18,7 +18,7 @@ from nonesuch.classifiers.file import write_classifier
 from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.classifiers.spec import ClassifierSpec
-from nonesuch.link.commands import Call
+from nonesuch.link import Call
 from nonesuch.snapshots import CHUNK_BYTES, SnapshotHeader, fetch, kept_versions
 
 HEADER = {

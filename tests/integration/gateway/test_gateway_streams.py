@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import AsyncLink
+from nonesuch.link import AsyncLink
 from nonesuch.orders import open_orders
 from nonesuch.rings import ring_stats
 from nonesuch.tickets import claim, commit

@@ -27,8 +27,7 @@ from nonesuch.errors import (
     TakeTimeout,
     Unreachable,
 )
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch.smoothed import over_http
 from nonesuch.tickets import Ticket
 from tests.helpers.blobs import blobs, keys, working

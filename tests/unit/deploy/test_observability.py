@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from nonesuch.catalog import announce
 from nonesuch.config import RedisSettings
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.offers import Counted, GeneratorInfo, StrategyInfo, WorkerInfo
 from nonesuch_gateway.app import create_app
 from nonesuch_gateway.settings import GatewaySettings

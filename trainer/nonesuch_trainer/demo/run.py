@@ -14,7 +14,7 @@ import torch
 
 from nonesuch.errors import ServiceError
 from nonesuch.host.files import write_json
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.service import LocalService, free_port
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 from nonesuch.schema import images_of, labels_of

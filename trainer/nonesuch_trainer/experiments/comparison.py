@@ -21,7 +21,7 @@ from torch import nn
 from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.host.files import write_json
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.service import LocalService
 from nonesuch.realdata.fashion_mnist import RealImages, Split, load_fashion_mnist
 from nonesuch_trainer.loop import train

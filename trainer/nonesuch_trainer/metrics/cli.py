@@ -39,7 +39,7 @@ def evaluate(
     ensure_cpu_settings()
     from nonesuch.catalog import read_catalog
     from nonesuch.config import validated
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch.local.service import LocalService
     from nonesuch_trainer.metrics.evaluation import evaluate as run
     from nonesuch_trainer.metrics.plan import EvaluationPlan

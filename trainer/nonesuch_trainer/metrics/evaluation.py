@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.learning.facts import Facts

@@ -18,7 +18,7 @@ from typing import Any
 
 from nonesuch.errors import GeneratorNotFound
 from nonesuch.host.files import write_atomically, write_json
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.local.service import LocalService
 from nonesuch.smoothed.resident import LabelledImages
 from nonesuch_trainer.learning.facts import Facts

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 
 from nonesuch.errors import InvalidValue
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.link.patience import Say
 from nonesuch.smoothed.resident import PERMANENT, ResidentDataset
 from nonesuch.smoothed.source import OnProgress

@@ -19,7 +19,7 @@ from torch import nn
 
 from nonesuch.host.files import write_atomically
 from nonesuch.host.stopping import check
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.seeds import key
 from nonesuch.smoothed.source import OnProgress
 from nonesuch_trainer.learning.checkpoint import Checkpoint, RunState

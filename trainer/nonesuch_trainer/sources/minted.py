@@ -10,7 +10,7 @@ import torch
 
 from nonesuch.classifiers.published import Snapshot
 from nonesuch.errors import IntegrityError, OrderFailed
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.link.patience import Say
 from nonesuch.offers import ledger_of_generators
 from nonesuch.orders import Order

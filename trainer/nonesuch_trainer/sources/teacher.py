@@ -3,7 +3,7 @@
 from nonesuch.classifiers.file import read_classifier
 from nonesuch.classifiers.published import Snapshot
 from nonesuch.effects import Op
-from nonesuch.link.keys import Keys
+from nonesuch.link import Keys
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import fetch, read_header
 from nonesuch_trainer.settings.datasets import TeacherSource

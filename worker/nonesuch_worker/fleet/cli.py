@@ -55,7 +55,7 @@ def worker(
 
     from nonesuch.errors import InvalidValue
     from nonesuch.host.process import on_signal
-    from nonesuch.link.connection import Link
+    from nonesuch.link import Link
     from nonesuch_worker.fleet.elastic import Elastic, Times
     from nonesuch_worker.fleet.fleet import Fleet
     from nonesuch_worker.fleet.nodes import ElasticNodes, RedisLoad

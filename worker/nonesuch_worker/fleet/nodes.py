@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import NonesuchError
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.stats import Load, read_load
 from nonesuch_worker.fleet.elastic import Elastic
 from nonesuch_worker.fleet.fleet import Node, seats

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from nonesuch.effects import Op
 from nonesuch.errors import ServiceError
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.tally import Tally
 from nonesuch.tickets import LEASE_S, CommitResult, Ticket, claim, commit, fail_order, give_back, renew, wait_for_bell
 

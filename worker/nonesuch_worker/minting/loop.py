@@ -23,7 +23,7 @@ from typing import Protocol
 
 from nonesuch.catalog import HEARTBEAT_S, announce, withdraw
 from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.offers import WorkerInfo
 from nonesuch.tickets import LEASE_S, Ticket, sweep
 from nonesuch_worker.minting.committer import Committer

@@ -11,7 +11,7 @@ import torch
 from nonesuch.classifiers.snapshot import load_on_generated
 from nonesuch.errors import SnapshotNotFound
 from nonesuch.host.allocator import block_faults
-from nonesuch.link.connection import Link
+from nonesuch.link import Link
 from nonesuch.offers import WorkerInfo
 from nonesuch.orders import SnapshotRef
 from nonesuch.snapshots import fetch, latest_version

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.link.keys import Keys
+from nonesuch.link import Keys
 from nonesuch.link.users import USERS, access_list
 
 ROOT = Path(__file__).parents[4]

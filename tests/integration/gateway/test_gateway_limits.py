@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nonesuch.link.commands import Call
-from nonesuch.link.connection import Link
+from nonesuch.link import Call, Link
 from nonesuch_gateway.access.limits import Meter, give_back, spend
 from nonesuch_gateway.access.tokens import editing, make_token
 
