@@ -282,12 +282,6 @@ def progress_of(keys: Keys, order_id: str) -> Op[Progress | None]:
     return Progress(int(left), int(delivered), Tally.from_counters({k.decode(): int(n) for k, n in counters.items()}))
 
 
-def open_orders(keys: Keys) -> Op[int]:
-    """How many orders are open."""
-    count: int = yield script("count", keys)
-    return count
-
-
 def wait_for_workers(keys: Keys) -> Op[Catalog]:
     """The catalogue, or `NoWorkers` if nobody is in it."""
     catalog = yield from read_catalog(keys)

@@ -159,24 +159,3 @@ def end_in(entry: bytes) -> OrderEnd | None:
 def release(keys: Keys, spec: RingSpec, taken: Delivery | OrderEnd) -> Op[None]:
     """Give back the slot of an entry that was taken. Does not block; once is enough, twice does no harm."""
     yield script("release", keys, spec.name, taken.entry)
-
-
-@dataclass(frozen=True)
-class RingStats:
-    """A ring's counters, in batches."""
-
-    slots: int
-    unread: int
-    free: int
-    reserved: int
-    committed: int
-    overwritten: int
-
-
-def ring_stats(keys: Keys, name: str) -> Op[RingStats]:
-    """The counters of an open ring. Raises `RingClosed`."""
-    spec = yield from ring_spec(keys, name)
-    reserved, committed, overwritten = yield Call("HMGET", keys.ring(name), "reserved", "committed", "overwritten")
-    free: int = yield Call("LLEN", keys.free(name))
-    unread: int = yield Call("LLEN", keys.ready(name))
-    return RingStats(spec.slots, unread, free, int(reserved), int(committed), int(overwritten))

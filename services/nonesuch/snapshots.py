@@ -7,7 +7,7 @@ refused, and neither spoils the other's chunks. The last `keep` versions stay, a
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -23,9 +23,7 @@ from nonesuch.errors import (
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
-
-if TYPE_CHECKING:
-    from nonesuch.offers import GeneratorInfo
+from nonesuch.offers import GeneratorInfo
 
 CHUNK_BYTES = 4 * 2**20 - 4096
 """How many bytes of a payload one value has: with Redis' own bytes around it a value of 4 MiB would take 5, the next
@@ -101,7 +99,7 @@ class Stored:
     chunks: int
 
 
-def misfit(header: SnapshotHeader, info: "GeneratorInfo") -> str | None:
+def misfit(header: SnapshotHeader, info: GeneratorInfo) -> str | None:
     """Why a classifier cannot look at a generator's images, and the remedy; None if it can."""
     ours, theirs = info.class_names, header.class_names
     if header.image_shape != info.image_shape:

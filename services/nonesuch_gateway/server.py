@@ -63,9 +63,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end = time.monotonic() + self._settings.shutdown_s
         await self._gate.drain(
-            at_least_s=self._settings.drain_s,
-            at_most_s=self._settings.shutdown_s,
-            hurry=lambda: self.force_exit,
+            at_least_s=self._settings.drain_s, at_most_s=self._settings.shutdown_s, hurry=lambda: self.force_exit
         )
         # For what clients have not read yet of answers that are sent.
         self.config.timeout_graceful_shutdown = max(1, math.ceil(end - time.monotonic()))

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.link import Call, Link
-from nonesuch.orders import Progress, cancel, open_orders, place, progress_of
-from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
+from nonesuch.orders import Progress, cancel, place, progress_of
+from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import claim, commit, fail_order, give_back, renew, sweep
+from tests.helpers.counters import open_orders, ring_stats
 from tests.helpers.fakes import order, payload, ring
 
 

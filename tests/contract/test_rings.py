@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
 from nonesuch.link import Call, Link
-from nonesuch.orders import open_orders, place
-from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, ring_stats, take
+from nonesuch.orders import place
+from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tickets import claim, commit, sweep
+from tests.helpers.counters import open_orders, ring_stats
 from tests.helpers.fakes import order, payload, ring
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from nonesuch.config import RedisSettings
 from nonesuch.link import Link
-from nonesuch.orders import open_orders, place
+from nonesuch.orders import place
 from nonesuch.rings import Delivery, OrderEnd, close_ring, open_ring, release, take
+from tests.helpers.counters import open_orders
 from tests.helpers.service import RING, eventually, keys_of, order, serving, workers
 
 

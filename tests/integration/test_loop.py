@@ -17,8 +17,8 @@ from nonesuch.errors import InvalidValue, SnapshotNotFound
 from nonesuch.labels import Balanced
 from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
-from nonesuch.orders import SnapshotRef, open_orders, place, progress_of
-from nonesuch.rings import Delivery, close_ring, open_ring, release, ring_stats, take
+from nonesuch.orders import SnapshotRef, place, progress_of
+from nonesuch.rings import Delivery, close_ring, open_ring, release, take
 from nonesuch.schema import read_batch
 from nonesuch.snapshots import SnapshotHeader, publish
 from nonesuch.tally import NOTHING, Tally
@@ -29,6 +29,7 @@ from nonesuch_worker.minting.loop import TicketLoop
 from nonesuch_worker.minting.minter import Minter
 from nonesuch_worker.minting.service import MintingService, SnapshotCache
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers.counters import open_orders, ring_stats
 from tests.helpers.fakes import WORKER, order
 from tests.helpers.loops import RING, Minting, collect, working
 

@@ -13,13 +13,14 @@ from nonesuch.errors import Unreachable
 from nonesuch.link import Call, Link
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.orders import place
-from nonesuch.rings import Delivery, open_ring, ring_stats, take
+from nonesuch.rings import Delivery, open_ring, take
 from nonesuch.schema import read_batch
 from nonesuch.tickets import Ticket, claim
 from nonesuch_worker.minting import loop as loop_module
 from nonesuch_worker.minting.hand import RETRY_S
 from nonesuch_worker.minting.loop import TicketLoop
 from nonesuch_worker.minting.minter import MintedTicket
+from tests.helpers.counters import ring_stats
 from tests.helpers.fakes import WORKER, order, payload, ring
 from tests.helpers.loops import RING, Minting, Watched, collect, working
 

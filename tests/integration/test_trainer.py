@@ -27,7 +27,6 @@ from nonesuch.errors import (
 from nonesuch.host.stopping import Stopped
 from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
-from nonesuch.rings import ring_stats
 from nonesuch.smoothed import supply
 from nonesuch.tickets import Ticket, renew
 from nonesuch_trainer import loop
@@ -36,6 +35,7 @@ from nonesuch_trainer.settings.config import TrainConfig
 from nonesuch_trainer.settings.datasets import Real
 from nonesuch_trainer.sources.ordering import service_name
 from tests.helpers.blobs import assert_same, blobs, keys, make_config, one_thread, working
+from tests.helpers.counters import ring_stats
 
 pytestmark = pytest.mark.usefixtures("one_threaded")
 

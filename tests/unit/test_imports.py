@@ -45,9 +45,10 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "link schema",
         "catalog rings snapshots",
         "classifiers orders readers",
-        "local order_status stats tickets",
-        "client doctor",
-        "smoothed cli",
+        "order_status stats tickets",
+        "client local",
+        "doctor smoothed",
+        "cli",
         "nonesuch __main__",
     ),
     "nonesuch_gateway": (

@@ -18,25 +18,9 @@ from nonesuch.host.release import VERSION
 from nonesuch.host.stopping import Terminated
 
 ORDER = (
-    "demo",
-    "up",
-    "train",
-    "order",
-    "adapt",
-    "classifier",
-    "generators",
-    "evaluate",
-    "calibrate",
-    "condition",
-    "acceptance",
-    "doctor",
-    "worker",
-    "node",
-    "gateway",
-    "init",
-    "token",
-    "pretrain",
-)
+    "demo", "up", "train", "order", "adapt", "classifier", "generators", "evaluate", "calibrate",
+    "condition", "acceptance", "doctor", "worker", "node", "gateway", "init", "token", "pretrain",
+)  # fmt: skip
 """How the help lists the commands; those of other packages follow."""
 
 

@@ -45,18 +45,19 @@ def up(
 def _watch(console: Console, service: "LocalService", link: "Link", asked: threading.Event) -> None:
     """Show the status until asked to stop. Raises `ServiceError` when a part of the service ends."""
     from nonesuch.errors import Unreachable
-    from nonesuch.local.status import as_table, one_line, read_status
+    from nonesuch.local.status import as_table, one_line, rate_of
+    from nonesuch.stats import read_stats
 
     before = None
     with Live(console=console, transient=True, auto_refresh=False) as live:
         while not asked.is_set():
             service.check()
             try:
-                now = link.run(read_status(link.keys))
+                now = link.run(read_stats(link.keys))
             except Unreachable as error:
                 live.console.print(str(error))
             else:
-                rate = now.rate(before)
+                rate = rate_of(now, before)
                 if console.is_terminal:
                     live.update(as_table(now, rate, str(service.url)), refresh=True)
                 else:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec
 
 import httpx
 
@@ -14,11 +14,12 @@ from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
 from nonesuch.effects import Effect, Op, T, adrive
+from nonesuch.host.contexts import AsyncClosing
 
 P = ParamSpec("P")
 
 
-class AsyncStream(AsyncIterator[Batch]):
+class AsyncStream(AsyncIterator[Batch], AsyncClosing):
     """`Stream`, for `async for`. Close it with `aclose` or `async with` when it is left early."""
 
     def __init__(self, batches: AsyncGenerator[Batch, None]) -> None:
@@ -29,12 +30,6 @@ class AsyncStream(AsyncIterator[Batch]):
 
     async def aclose(self) -> None:
         await self._batches.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
 
 
 def _awaited(
@@ -58,7 +53,7 @@ def _streaming(call: Callable[Concatenate[Calls, P], Flow]) -> Callable[Concaten
     return run
 
 
-class AsyncClient:
+class AsyncClient(AsyncClosing):
     """`Client` for an event loop, which it does not hold up: files are written in threads.
 
     async with nonesuch.AsyncClient() as client:
@@ -104,12 +99,6 @@ class AsyncClient:
         """Close its connections; what still streams is cancelled."""
         await self._http.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
-
     def _exchange(self) -> "_Exchange":
         return _Exchange(self._http, self.settings, self._sleep)
 
@@ -119,7 +108,7 @@ class AsyncClient:
                 yield batch
 
 
-class _Exchange:
+class _Exchange(AsyncClosing):
     """One call: at most one answer is open, and it is closed at the end."""
 
     def __init__(
@@ -140,7 +129,7 @@ class _Exchange:
             case Read():
                 return await self._read()
             case Pause(seconds):
-                await self.close()
+                await self.aclose()
                 await self._sleep(seconds)
             case Work(do):
                 return await asyncio.to_thread(do)
@@ -148,7 +137,7 @@ class _Exchange:
                 raise AssertionError(effect)
 
     async def _ask(self, ask: Ask) -> Head:
-        await self.close()
+        await self.aclose()
         sent = request(self._http, self._settings, ask)
         try:
             self._answer = await self._http.send(sent, stream=True)
@@ -167,12 +156,6 @@ class _Exchange:
             assert self._answer is not None
             raise unreachable(error, str(self._answer.url), begun=True) from error
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         if self._answer is not None:
             await self._answer.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()

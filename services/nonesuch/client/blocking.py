@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec
 
 import httpx
 
@@ -14,11 +14,12 @@ from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
 from nonesuch.effects import Effect, Op, T, drive
+from nonesuch.host.contexts import Closing
 
 P = ParamSpec("P")
 
 
-class Stream(Iterator[Batch]):
+class Stream(Iterator[Batch], Closing):
     """An iterator of batches. Closing it, which leaving a `with` does too, cancels what was not made yet."""
 
     def __init__(self, batches: Generator[Batch, None, None]) -> None:
@@ -29,12 +30,6 @@ class Stream(Iterator[Batch]):
 
     def close(self) -> None:
         self._batches.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def _blocking(call: Callable[Concatenate[Calls, P], Op[T]]) -> Callable[Concatenate["Client", P], T]:
@@ -56,7 +51,7 @@ def _streaming(call: Callable[Concatenate[Calls, P], Flow]) -> Callable[Concaten
     return run
 
 
-class Client:
+class Client(Closing):
     """Images, and whatever else a gateway answers. Threads may share one; processes that fork may not.
 
         with nonesuch.Client() as client:
@@ -118,12 +113,6 @@ class Client:
         """Close its connections; what still streams is cancelled."""
         self._http.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
     def _exchange(self) -> "_Exchange":
         return _Exchange(self._http, self.settings, self._sleep)
 
@@ -133,7 +122,7 @@ class Client:
                 yield batch
 
 
-class _Exchange:
+class _Exchange(Closing):
     """One call: at most one answer is open, and it is closed at the end."""
 
     def __init__(self, http: httpx.Client, settings: ClientSettings, sleep: Callable[[float], None]) -> None:
@@ -179,9 +168,3 @@ class _Exchange:
     def close(self) -> None:
         if self._answer is not None:
             self._answer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -7,7 +7,7 @@ Neither retries by itself: every operation is safe to repeat, and the caller kno
 """
 
 import asyncio
-from typing import Any, Self
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Effect, Op, T, adrive, drive
+from nonesuch.host.contexts import Closing
 from nonesuch.link.commands import Call, command
 from nonesuch.link.keys import Keys
 from nonesuch.link.refusals import translated
@@ -58,7 +59,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     }
 
 
-class Link:
+class Link(Closing):
     """Runs operations and blocks the calling thread. Safe to share between threads."""
 
     def __init__(self, settings: RedisSettings | None = None) -> None:
@@ -90,12 +91,6 @@ class Link:
 
     def close(self) -> None:
         self._redis.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class AsyncLink:

@@ -11,10 +11,10 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, Unreachable
+from nonesuch.host.contexts import Starting
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.link import Link
 
@@ -40,7 +40,7 @@ def find_redis_server() -> Path:
     )
 
 
-class PrivateRedis:
+class PrivateRedis(Starting):
     """A redis-server child process. It keeps nothing on disk and refuses writes beyond `max_memory_mb`."""
 
     def __init__(self, *, max_memory_mb: int = 1024, folder: Path | None = None) -> None:
@@ -107,14 +107,3 @@ class PrivateRedis:
             self._process.wait()
             self._process = None
             (self._folder / "redis.sock").unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()

@@ -19,11 +19,11 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
 from nonesuch.errors import ServiceError
+from nonesuch.host.contexts import Starting
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
@@ -47,7 +47,7 @@ class _Child:
     log: Path
 
 
-class LocalService:
+class LocalService(Starting):
     """The service on this machine. `port=None` leaves the gateway out; `workers` counts CPU workers.
 
     Redis is the one given, or the one that the environment names, or else a private one; always that if `private`, so
@@ -85,17 +85,6 @@ class LocalService:
         scheme = "https" if os.environ.get("NONESUCH_GATEWAY_TLS_CERTIFICATE") else "http"
         return None if self._port is None else f"{scheme}://{self._host}:{self._port}"
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.stop()
-
     def check(self) -> None:
         """Raises `ServiceError` with the end of its log if a part of the service has ended."""
         for child in self._children:
@@ -122,7 +111,7 @@ class LocalService:
             self._private.stop()
             self._private = None
 
-    def _start(self) -> None:
+    def start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         if self._is_private:
             self._on_step("starting a private Redis")

@@ -19,17 +19,6 @@ from nonesuch.realdata import sources
 from nonesuch.realdata.decoding import Canvas, OnImages, check_shape
 from nonesuch.realdata.fashion_mnist import Split, load_fashion_mnist, read_idx
 from nonesuch.realdata.shards import Shards
-from nonesuch.realdata.sources import (
-    PARQUET,
-    Arrays,
-    ImageFiles,
-    ImageSource,
-    files_below,
-    files_in,
-    first_bytes,
-    is_idx,
-    name_of,
-)
 from nonesuch.realdata.splits import SPLITS, files_by_split
 
 KINDS = f"{sources.KINDS}, or fashion-mnist/train, fashion-mnist/validation or fashion-mnist/test"
@@ -93,12 +82,13 @@ def read_images(
     check_shape(image_shape)
     if limit < 1 or seed < 0:
         raise InvalidValue(f"limit {limit} with seed {seed} draws nothing: give at least 1 and 0", field="limit")
-    source: ImageSource
+    source: sources.ImageSource
     if isinstance(path, str) and (named := _NAMED.fullmatch(path)):
-        source, name = Arrays(load_fashion_mnist(cast(Split, named[1]), folder).images, path), path
+        source, name = sources.Arrays(load_fashion_mnist(cast(Split, named[1]), folder).images, path), path
     else:
         path = Path(path)
-        source, name = _open(path), name_of(path) if path.exists() else f"{name_of(path.parent)}/{path.name}"
+        source = _open(path)
+        name = sources.name_of(path) if path.exists() else f"{sources.name_of(path.parent)}/{path.name}"
     rng = np.random.Generator(np.random.Philox(seed))
     rows = np.sort(rng.permutation(len(source))[:limit])
     canvas = Canvas(len(rows), image_shape, on_images)
@@ -106,19 +96,19 @@ def read_images(
     return UnlabelledImages(canvas.images, name, len(source))
 
 
-def _open(path: Path) -> ImageSource:
+def _open(path: Path) -> sources.ImageSource:
     """The images at a path. Raises what `read_images` does."""
     if path.is_dir():
         return _open_folder(path)
     if path.name in SPLITS and path.parent.is_dir() and not path.exists():  # FOLDER/train of a folder of shards
-        found = files_by_split(path.parent, files_below(path.parent, (PARQUET,)))
+        found = files_by_split(path.parent, sources.files_below(path.parent, (sources.PARQUET,)))
         if SPLITS[path.name] in found:
             return Shards(found[SPLITS[path.name]])
-    match first_bytes(path, KINDS):
+    match sources.first_bytes(path, KINDS):
         case b"PAR1":
             return Shards([path])
-        case start if is_idx(start):
-            return Arrays(read_idx(path), str(path))
+        case start if sources.is_idx(start):
+            return sources.Arrays(read_idx(path), str(path))
         case start:
             raise InvalidValue(
                 f"{path} is neither a folder of images nor a Parquet or IDX file (it starts with "
@@ -126,10 +116,10 @@ def _open(path: Path) -> ImageSource:
             )
 
 
-def _open_folder(folder: Path) -> ImageSource:
-    images, shards = files_in(folder)
+def _open_folder(folder: Path) -> sources.ImageSource:
+    images, shards = sources.files_in(folder)
     if images:
-        return ImageFiles(images)
+        return sources.ImageFiles(images)
     found = files_by_split(folder, shards)
     if len(found) > 1:
         raise InvalidValue(

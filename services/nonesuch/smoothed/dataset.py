@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -34,6 +34,7 @@ from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue, OrderFailed
+from nonesuch.host.contexts import Closing
 from nonesuch.host.progress import progress as show_progress
 from nonesuch.labels import resolve_classes
 from nonesuch.seeds import numpy_rng
@@ -51,7 +52,7 @@ from nonesuch.smoothed.source import Came
 Transform = Callable[[Tensor], Tensor]
 
 
-class SmoothedDataset(Dataset[tuple[Tensor, int]]):
+class SmoothedDataset(Dataset[tuple[Tensor, int]], Closing):
     """N minted images with labels, in memory; `refresh` replaces r·N of them, half of them mined against your model.
 
         ds = SmoothedDataset("http://127.0.0.1:8000", size=10_000, replace=0.5, mined=0.5)
@@ -312,12 +313,6 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]]):
         Over Redis nothing is left there. Over HTTP the last models that any dataset has sent stay in the service.
         """
         self._minting.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a DataLoader's worker gets that is started by spawn: the images, without the service."""

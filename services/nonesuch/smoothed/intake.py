@@ -28,11 +28,7 @@ class Intake:
     """
 
     def __init__(
-        self,
-        orders: Sequence[Order],
-        image_shape: tuple[int, int, int],
-        version: int,
-        soft_labels: int | None = None,
+        self, orders: Sequence[Order], image_shape: tuple[int, int, int], version: int, soft_labels: int | None = None
     ) -> None:
         self.orders = tuple(orders)
         self.wanted = sum(order.count for order in orders)

@@ -67,8 +67,7 @@ class Once:
         before, _, outcome = found.decode().partition(" ")
         if before != self._digest(body):
             raise InvalidValue(
-                f"this {FIELD} was sent with another request before: give every request a key of its own",
-                field=FIELD,
+                f"this {FIELD} was sent with another request before: give every request a key of its own", field=FIELD
             )
         return outcome
 

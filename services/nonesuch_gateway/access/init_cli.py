@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 
 
-def init(
-    folder: Annotated[Path, typer.Option(help="Where the secrets are, or are to be.")] = Path("secrets"),
-) -> None:
+def init(folder: Annotated[Path, typer.Option(help="Where the secrets are, or are to be.")] = Path("secrets")) -> None:
     """Make passwords, tokens and Redis' list of users, unless they are there. Never overwrites a secret."""
     from nonesuch_gateway.access.secret_files import make_secrets
 

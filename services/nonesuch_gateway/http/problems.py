@@ -16,29 +16,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from nonesuch.errors import (
-    PROBLEM,
-    Busy,
-    Conflict,
-    Denied,
-    Forbidden,
-    IntegrityError,
-    InvalidValue,
-    NonesuchError,
-    NotAcceptable,
-    NotFound,
-    NoWorkers,
-    OrderFailed,
-    PreconditionFailed,
-    RateLimited,
-    RecipeGone,
-    RingClosed,
-    TakeTimeout,
-    Unauthorised,
-    Unavailable,
-    Unreachable,
-    problem_name,
-)
+from nonesuch import errors
+from nonesuch.errors import NonesuchError
 from nonesuch_gateway.http.pointers import SHOWN_CHARACTERS, FieldProblem, field_problems, pointer_to
 
 MEDIA_TYPE = "application/problem+json"
@@ -52,22 +31,22 @@ class Answer(NamedTuple):
 
 
 ANSWERS: dict[type[NonesuchError], Answer] = {
-    InvalidValue: Answer(422),
-    NotAcceptable: Answer(406),
-    NotFound: Answer(404),
-    RecipeGone: Answer(410),
-    Conflict: Answer(409),
-    PreconditionFailed: Answer(412),
-    Unauthorised: Answer(401),
-    Denied: Answer(403),
-    Busy: Answer(429, 2),
-    NoWorkers: Answer(503, 10),
-    Unreachable: Answer(503, 5),
-    Unavailable: Answer(503, 2),
-    RingClosed: Answer(503, 2),
-    TakeTimeout: Answer(504),
-    OrderFailed: Answer(502),
-    IntegrityError: Answer(502),
+    errors.InvalidValue: Answer(422),
+    errors.NotAcceptable: Answer(406),
+    errors.NotFound: Answer(404),
+    errors.RecipeGone: Answer(410),
+    errors.Conflict: Answer(409),
+    errors.PreconditionFailed: Answer(412),
+    errors.Unauthorised: Answer(401),
+    errors.Denied: Answer(403),
+    errors.Busy: Answer(429, 2),
+    errors.NoWorkers: Answer(503, 10),
+    errors.Unreachable: Answer(503, 5),
+    errors.Unavailable: Answer(503, 2),
+    errors.RingClosed: Answer(503, 2),
+    errors.TakeTimeout: Answer(504),
+    errors.OrderFailed: Answer(502),
+    errors.IntegrityError: Answer(502),
     NonesuchError: Answer(500),
 }
 """The answer to every kind of error; the most derived class that is in here counts."""
@@ -102,13 +81,13 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """The problem of one of our errors."""
     answer = next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
     assert isinstance(error, NonesuchError)
-    name = problem_name(type(error))
-    field = error.field if isinstance(error, InvalidValue) else None
+    name = errors.problem_name(type(error))
+    field = error.field if isinstance(error, errors.InvalidValue) else None
     return _respond(
         request,
         answer.status,
         str(error),
-        kind=PROBLEM + name,
+        kind=errors.PROBLEM + name,
         title=name.replace("-", " ").capitalize(),
         errors=[FieldProblem(pointer=pointer_to(field.split(".")), detail=str(error))] if field else [],
         headers={**_retry_after(error, answer), **_challenge(request, error)},
@@ -116,7 +95,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def _retry_after(error: NonesuchError, answer: Answer) -> dict[str, str]:
-    seconds = error.retry_after_s if isinstance(error, RateLimited) else None
+    seconds = error.retry_after_s if isinstance(error, errors.RateLimited) else None
     if seconds is None:
         seconds = answer.retry_after_s
     return {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
@@ -124,10 +103,10 @@ def _retry_after(error: NonesuchError, answer: Answer) -> dict[str, str]:
 
 def _challenge(request: Request, error: NonesuchError) -> dict[str, str]:
     """The headers that RFC 6750 has a client told that was denied."""
-    if not isinstance(error, Denied):
+    if not isinstance(error, errors.Denied):
         return {}
     parts = ['Bearer realm="nonesuch"']
-    if isinstance(error, Forbidden):
+    if isinstance(error, errors.Forbidden):
         parts.append('error="insufficient_scope"')
         if error.scope is not None:
             parts.append(f'scope="{error.scope}"')

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from nonesuch.link import Call
-from nonesuch.orders import open_orders
 from nonesuch_gateway.access.idempotency import KEPT_S, SENT_S
 from nonesuch_gateway.access.tokens import editing, make_token
+from tests.helpers.counters import open_orders
 
 URN = "urn:nonesuch:problem:"
 KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}

@@ -8,9 +8,9 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from nonesuch.orders import open_orders
 from nonesuch.readers import begin_reading
-from nonesuch.rings import release, ring_spec, ring_stats, take
+from nonesuch.rings import release, ring_spec, take
+from tests.helpers.counters import open_orders, ring_stats
 
 URN = "urn:nonesuch:problem:"
 

@@ -9,7 +9,8 @@ import pytest
 
 from nonesuch.catalog import withdraw
 from nonesuch.local.private_redis import PrivateRedis
-from nonesuch.orders import Order, open_orders
+from nonesuch.orders import Order
+from tests.helpers.counters import open_orders
 
 URN = "urn:nonesuch:problem:"
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from nonesuch.errors import InvalidValue
-from nonesuch.orders import open_orders
 from nonesuch_gateway.settings import GatewaySettings
+from tests.helpers.counters import open_orders
 
 
 @contextlib.contextmanager

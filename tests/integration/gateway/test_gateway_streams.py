@@ -13,13 +13,12 @@ import pytest
 
 from nonesuch.config import RedisSettings
 from nonesuch.link import AsyncLink
-from nonesuch.orders import open_orders
-from nonesuch.rings import ring_stats
 from nonesuch.tickets import claim, commit
 from nonesuch_gateway.recipes.plans import plan, reply_terms
 from nonesuch_gateway.recipes.requests import MintRequest
 from nonesuch_gateway.replies.opening import Replies
 from nonesuch_gateway.settings import GatewaySettings
+from tests.helpers.counters import open_orders, ring_stats
 
 LARGE_TICKETS = 20
 LARGE_COUNT = 64 * LARGE_TICKETS

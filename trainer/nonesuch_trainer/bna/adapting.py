@@ -40,11 +40,7 @@ class Adapter:
         batch_norms(model)
         self._settings, self._normalisation = settings, normalisation
         self._real = read_images(
-            settings.to,
-            facts.image_shape,
-            limit=settings.images,
-            seed=settings.seed,
-            folder=folder,
+            settings.to, facts.image_shape, limit=settings.images, seed=settings.seed, folder=folder
         )
 
     def run(

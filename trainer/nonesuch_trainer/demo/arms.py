@@ -7,8 +7,7 @@ from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.settings.adapting import Adapt
 from nonesuch_trainer.settings.config import TrainConfig
 from nonesuch_trainer.settings.datasets import Minted, Portion, Real
-from nonesuch_trainer.settings.judging import Evaluate
-from nonesuch_trainer.settings.learning import Augment
+from nonesuch_trainer.settings.learning import Augment, Evaluate
 
 
 class DemoPlan(Frozen):

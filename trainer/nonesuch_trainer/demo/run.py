@@ -46,10 +46,7 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
     images, labels = torch.tensor(images_of(minted)), torch.tensor(labels_of(minted))
     save_grid(plan.out / "minted.png", images, labels, columns=GRID_COLUMNS)
     save_curves(plan.out / "curves.png", {TITLES[arm]: result.history for arm, result in results.items()})
-    summary = _summary(plan, results) | {
-        "seconds": round(time.monotonic() - started, 1),
-        "test_images": len(real),
-    }
+    summary = _summary(plan, results) | {"seconds": round(time.monotonic() - started, 1), "test_images": len(real)}
     write_json(plan.out / "summary.json", summary)
     return summary
 

@@ -29,8 +29,7 @@ from nonesuch_trainer.metrics.statistics import paired, spread, wilson
 from nonesuch_trainer.settings.adapting import Adapt
 from nonesuch_trainer.settings.config import TrainConfig
 from nonesuch_trainer.settings.datasets import Minted, Real
-from nonesuch_trainer.settings.judging import Evaluate
-from nonesuch_trainer.settings.learning import Augment
+from nonesuch_trainer.settings.learning import Augment, Evaluate
 
 Right = NDArray[np.bool_]
 """(M,) which judging images a classifier got right."""

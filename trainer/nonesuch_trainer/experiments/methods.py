@@ -46,11 +46,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/methods"), help="folder of the runs")
     parser.add_argument("--out", type=Path, required=True, help="the JSON to write")
     given = parser.parse_args()
-    compared = [
-        ("smoothing", "fixed"),
-        ("smoothing+hsm", "smoothing"),
-        ("smoothing+hsm", "smoothing+select"),
-    ]
+    compared = [("smoothing", "fixed"), ("smoothing+hsm", "smoothing"), ("smoothing+hsm", "smoothing+select")]
     if given.teacher is not None:
         compared.append(("smoothing+filtered", "smoothing"))
     comparison = Comparison(

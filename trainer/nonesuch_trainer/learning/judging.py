@@ -13,7 +13,7 @@ from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch_trainer.learning.facts import Facts
-from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Evaluate
 
 _BATCH = 500
 

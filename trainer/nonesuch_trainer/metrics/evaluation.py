@@ -50,11 +50,7 @@ def mint(plan: EvaluationPlan, seed: int, link: Link, stop: threading.Event, say
 
 
 def evaluate(
-    plan: EvaluationPlan,
-    link: Link,
-    *,
-    stop: threading.Event | None = None,
-    say: Say = lambda line: None,
+    plan: EvaluationPlan, link: Link, *, stop: threading.Event | None = None, say: Say = lambda line: None
 ) -> Findings:
     """Evaluate what a running service mints. Blocks for minutes.
 

@@ -12,8 +12,7 @@ from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 from nonesuch.realdata.fashion_mnist import Split
 from nonesuch_trainer.settings.datasets import Minted, Portion, Real
-from nonesuch_trainer.settings.judging import Evaluate
-from nonesuch_trainer.settings.learning import Augment, Learning
+from nonesuch_trainer.settings.learning import Augment, Evaluate, Learning
 
 
 class EvaluationPlan(Frozen):

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
+from nonesuch.host.contexts import Closing
 from nonesuch.host.files import write_atomically
 from nonesuch_trainer.learning.records import EpochRecord
 
 
-class Events:
+class Events(Closing):
     """Writes the records of a run; one that resumes takes back what it had written after its checkpoint.
 
     Args:
@@ -37,10 +36,7 @@ class Events:
                 self._board.add_scalar(_BOARD.get(name, name), value, record.epoch)
         self._board.flush()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         self._board.close()
 
 

@@ -7,43 +7,31 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
-from nonesuch.model import Frozen, Name
-from nonesuch.orders import Seed
+from nonesuch.model import Name
 from nonesuch_trainer.settings.adapting import Adapt
 from nonesuch_trainer.settings.datasets import Augmented, ClassQuotas, Dataset, Minted, Real
-from nonesuch_trainer.settings.judging import Evaluate
-from nonesuch_trainer.settings.learning import Augment, Learning, Optimiser
+from nonesuch_trainer.settings.learning import Evaluate, Learning
 
 RunName = Annotated[Name, Field(max_length=40)]
 """Short enough to be the start of other names (`sources.ordering.service_name`)."""
 
 
-class TrainConfig(Frozen):
-    """A training run."""
+class TrainConfig(Learning):
+    """A training run: how a classifier learns, from what, and what judges it."""
 
     run: RunName
     """Its ring, orders and snapshots in the service have names that start with it."""
-    seed: Seed = 0
-    epochs: int = Field(default=30, ge=1)
-    batch_size: int = Field(default=128, ge=2)
-    classifier: ClassifierSpec = ClassifierSpec(architecture="resnet18", args={"width": 16})
-    normalisation: Normalisation = Normalisation()
     dataset: Dataset = Minted()
-    optimiser: Optimiser = Optimiser()
-    augment: Augment = Augment()
     evaluate: Evaluate = Evaluate()
     adapt: Adapt | None = None
     """None leaves batch norm's statistics as they were learned."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the convolutions (autocast)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     out: Path | None = None
     """The run's folder; None is runs/<run>."""
     checkpoint_every: int = Field(default=1, ge=1)
-    """In epochs."""
+    """How many epochs pass between two checkpoints."""
 
     @property
     def folder(self) -> Path:
@@ -52,12 +40,12 @@ class TrainConfig(Frozen):
 
     @property
     def learning(self) -> Learning:
-        """What learning takes of the settings."""
+        """The part of the settings that learning takes."""
         return Learning(**{name: getattr(self, name) for name in Learning.model_fields})
 
     @property
     def quotas(self) -> ClassQuotas | None:
-        """Of the minted images."""
+        """The class quotas of the minted images."""
         dataset = self.dataset.minted if isinstance(self.dataset, Augmented) else self.dataset
         return None if isinstance(dataset, Real) else dataset.quotas
 

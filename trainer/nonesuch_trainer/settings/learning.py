@@ -1,5 +1,6 @@
-"""How a classifier learns: the part of a run's settings that decides the bits of an epoch, its images aside."""
+"""How a classifier learns, its images aside, and what judges it."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.model import Frozen
 from nonesuch.orders import Seed
+from nonesuch.realdata.fashion_mnist import Split
 
 
 class Optimiser(Frozen):
@@ -44,3 +46,18 @@ class Learning(Frozen):
     augment: Augment = Augment()
     precision: Literal["float32", "bfloat16"] = "float32"
     """The type of the convolutions (autocast)."""
+
+
+class Evaluate(Frozen):
+    """Real images that judge the classifier. Nothing is learned from them, and nothing chosen by them."""
+
+    data: str = Field(default="fashion-mnist", min_length=1)
+    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`).
+    Images of another size are fitted to the generator's."""
+    folder: Path | None = None
+    """Of Fashion-MNIST's files; None is where they are found."""
+    validation_per_class: int | None = Field(default=None, ge=1)
+    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
+    split: Split = "test"
+    every: int = Field(default=1, ge=1)
+    """In epochs; the last epoch is judged in any case."""

@@ -14,7 +14,7 @@ from nonesuch.ledger import Use
 from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Judge
 from nonesuch_trainer.settings.datasets import ClassQuotas
-from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Evaluate
 
 
 def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:

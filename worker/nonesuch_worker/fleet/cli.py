@@ -20,9 +20,7 @@ def worker(
     elastic: Annotated[
         bool,
         typer.Option(
-            "--elastic",
-            envvar="NONESUCH_ELASTIC",
-            help="Have Ray's autoscaler add nodes under load and end idle ones.",
+            "--elastic", envvar="NONESUCH_ELASTIC", help="Have Ray's autoscaler add nodes under load and end idle ones."
         ),
     ] = False,
     elastic_least: Annotated[
@@ -32,8 +30,7 @@ def worker(
         ),
     ] = 1,
     elastic_busy_s: Annotated[
-        float,
-        typer.Option(envvar="NONESUCH_ELASTIC_BUSY_S", help="Seconds of more work than workers: ask for nodes."),
+        float, typer.Option(envvar="NONESUCH_ELASTIC_BUSY_S", help="Seconds of more work than workers: ask for nodes.")
     ] = 15.0,
     elastic_idle_s: Annotated[
         float,

@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 
-def node(
-    address: Annotated[str, typer.Option(envvar="RAY_ADDRESS", help="host:port of the Ray head.")],
-) -> None:
+def node(address: Annotated[str, typer.Option(envvar="RAY_ADDRESS", help="host:port of the Ray head.")]) -> None:
     """Join a Ray cluster until Ctrl-C or SIGTERM; workers here then finish their tickets. Ends with code 1 when Ray
     does, or when the head is gone: whoever started this starts it again.
     """

@@ -4,14 +4,12 @@ import json
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from nonesuch.client.exchange.answers import KEY
 from nonesuch.client.exchange.wire import Ask
 from nonesuch.errors import InvalidValue
-
-if TYPE_CHECKING:
-    from nonesuch.orders import SnapshotRef
+from nonesuch.orders import SnapshotRef
 
 ARROW = "application/vnd.apache.arrow.stream"
 DEADLINE_S = 120.0
@@ -44,7 +42,7 @@ class Asked(TypedDict, total=False):
     """The snapshot that the strategy aims at."""
     channel: str
     """The channel that the snapshot was published in; `default` if left out."""
-    teacher: "str | SnapshotRef"
+    teacher: str | SnapshotRef
     """The classifier that filters, verifies or gives soft labels: a channel, or channel@version."""
     deadline: float
     """Seconds until the last image must be minted; the service decides if left out."""
@@ -95,9 +93,7 @@ def _seconds(deadline: Any) -> float:
         raise InvalidValue(f"deadline {deadline!r} is no number: give seconds", field="deadline") from None
 
 
-def _teacher(given: "str | SnapshotRef | None") -> dict[str, Any] | None:
-    from nonesuch.orders import SnapshotRef
-
+def _teacher(given: str | SnapshotRef | None) -> dict[str, Any] | None:
     ref = SnapshotRef.parse(given, "teacher") if isinstance(given, str) else given
     return None if ref is None else ref.model_dump()
 

@@ -8,45 +8,30 @@ from typing import Any
 
 from nonesuch import errors
 from nonesuch.client.exchange.wire import Head
-from nonesuch.errors import (
-    PROBLEM,
-    Busy,
-    Conflict,
-    Forbidden,
-    InvalidValue,
-    NonesuchError,
-    NotAcceptable,
-    NotFound,
-    PreconditionFailed,
-    RateLimited,
-    ServiceError,
-    Unauthorised,
-    Unreachable,
-    problem_name,
-)
+from nonesuch.errors import NonesuchError
 
 SHOWN_CHARACTERS = 200
 
 CLASSES: dict[str, type[NonesuchError]] = {
-    PROBLEM + problem_name(kind): kind
+    errors.PROBLEM + errors.problem_name(kind): kind
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, NonesuchError)
 }
 """Every class of the tree of errors, by the `type` of its problem."""
 
 _BY_STATUS: dict[int, type[NonesuchError]] = {
-    401: Unauthorised,
-    403: Forbidden,
-    404: NotFound,
-    406: NotAcceptable,
-    408: Unreachable,
-    409: Conflict,
-    410: NotFound,
-    412: PreconditionFailed,
-    429: Busy,
-    502: Unreachable,
-    503: Unreachable,
-    504: Unreachable,
+    401: errors.Unauthorised,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    406: errors.NotAcceptable,
+    408: errors.Unreachable,
+    409: errors.Conflict,
+    410: errors.NotFound,
+    412: errors.PreconditionFailed,
+    429: errors.Busy,
+    502: errors.Unreachable,
+    503: errors.Unreachable,
+    504: errors.Unreachable,
 }
 """Classes by status, for what is no problem of ours: the web framework's own answers, and those of proxies."""
 
@@ -59,8 +44,8 @@ def error_of(head: Head, body: bytes) -> NonesuchError:
     problem = _problem(head, body)
     detail = str(problem.get("detail") or _text(head, body))
     kind = CLASSES.get(str(problem.get("type"))) or _by_status(head.status)
-    error = kind(detail, field=_field(problem)) if issubclass(kind, InvalidValue) else kind(detail)
-    if isinstance(error, RateLimited):
+    error = kind(detail, field=_field(problem)) if issubclass(kind, errors.InvalidValue) else kind(detail)
+    if isinstance(error, errors.RateLimited):
         error.retry_after_s = retry_after_s(head.headers) or None
     request_id = head.headers.get("x-request-id", "none")
     error.add_note(f"(HTTP {head.status} from {head.url}, request id {request_id})")
@@ -97,7 +82,7 @@ def _text(head: Head, body: bytes) -> str:
 
 
 def _by_status(status: int) -> type[NonesuchError]:
-    return _BY_STATUS.get(status, InvalidValue if status < 500 else ServiceError)
+    return _BY_STATUS.get(status, errors.InvalidValue if status < 500 else errors.ServiceError)
 
 
 def _field(problem: Mapping[str, Any]) -> str | None:

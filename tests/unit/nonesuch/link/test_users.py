@@ -15,7 +15,7 @@ ENDING = ("cancel", "give_back", "sweep")
 PLACING = ("place", "open_ring", "touch_ring", "close_ring", "take", "release", "read_ring", "publish")
 SCRIPTS = {
     "worker": ("claim", "renew", "commit", "load", *ENDING),
-    "trainer": (*PLACING, "drop_channel", "count"),
+    "trainer": (*PLACING, "drop_channel"),
     "gateway": (*PLACING, "spend", "stats", *ENDING),
 }
 """User → the scripts that its process runs."""

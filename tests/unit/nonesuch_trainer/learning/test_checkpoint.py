@@ -26,7 +26,7 @@ from nonesuch_trainer.reporting.events import Events
 from nonesuch_trainer.settings.config import TrainConfig
 from nonesuch_trainer.settings.datasets import Augmented, Minted
 from nonesuch_trainer.settings.identity import RunIdentity
-from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Evaluate
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(

@@ -15,7 +15,7 @@ from nonesuch.realdata.fashion_mnist import FASHION_MNIST_CLASSES, RealImages
 from nonesuch_trainer.learning import judging as evaluate
 from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.learning.judging import Judge
-from nonesuch_trainer.settings.judging import Evaluate
+from nonesuch_trainer.settings.learning import Evaluate
 
 CPU = torch.device("cpu")
 

@@ -1,3 +1,0 @@
--- count: how many orders are open.
--- Returns an integer.
-return open_orders()
