@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from nonesuch.errors import Busy, GeneratorNotFound, InvalidOrder, NoWorkers, RingClosed, SnapshotNotFound
 from nonesuch.link import Call, Link
-from nonesuch.orders import Progress, cancel, place, progress_of
+from nonesuch.orders import Progress, cancel, check_order, place, progress_of
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import read_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import claim, commit, fail_order, give_back, renew, sweep
 from tests.helpers.counters import open_orders, ring_stats
-from tests.helpers.fakes import order, payload, ring
+from tests.helpers.fakes import CATALOG, order, payload, ring
 
 
 def all_keys(link: Link) -> set[str]:
@@ -276,6 +276,16 @@ def test_there_is_a_limit_of_open_orders(service: Link, monkeypatch: pytest.Monk
         service.run(place(service.keys, order(name)))
     with pytest.raises(Busy, match="2 orders are open"):
         service.run(place(service.keys, order("c")))
+
+
+def test_an_order_that_was_checked_is_not_checked_again(link: Link) -> None:
+    """Nobody has announced itself, so a second look into the catalogue would refuse it."""
+    link.run(open_ring(link.keys, ring()))
+    checked = check_order(order("a"), CATALOG)
+    link.run(place(link.keys, checked))
+    assert link.run(open_orders(link.keys)) == 1
+    with pytest.raises(NoWorkers):
+        link.run(place(link.keys, checked.order))
 
 
 def test_orders_whose_tickets_are_all_in_the_making_are_open_too(
