@@ -1,4 +1,4 @@
-"""From images to what a classifier takes: (x − mean) / std of x in [0, 1]."""
+"""How images become what a classifier takes: (x − mean) / std of x in [0, 1]."""
 
 from torch import Tensor, nn
 
@@ -27,6 +27,6 @@ class OnGenerated(nn.Module):
         self.normalisation = normalisation
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(B, C, H, W) float in [-1, 1] to logits (B, K)."""
+        """The logits (B, K) of images (B, C, H, W), float in [-1, 1]."""
         logits: Tensor = self.classifier(self.normalisation.apply((x_NCHW + 1) / 2))
         return logits

@@ -22,7 +22,7 @@ class Architecture(Protocol):
     """Builds networks of one architecture with fresh weights, on the default device, which may be torch's "meta"."""
 
     Args: type[Frozen]
-    """The arguments that it takes."""
+    """The model of the arguments that the architecture takes."""
 
     def __call__(self, args: Any, *, in_channels: int, classes: int, image_size: int) -> nn.Module:
         """A network from (B, in_channels, image_size, image_size) to logits (B, classes). `args` is an `Args`."""

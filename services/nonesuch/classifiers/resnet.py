@@ -17,18 +17,19 @@ from nonesuch.model import Frozen
 NARROW = 8
 """Input channels below which the gradient of a strided 1x1 convolution cannot be relied on (`_PointwiseConv2d`)."""
 LARGE_IMAGE = 65
-"""Side in pixels from which the stem is ImageNet's; a smaller image would be nothing after its factor of 4."""
+"""An image's side in pixels from which the stem is ImageNet's: a smaller image would be nothing after a factor of 4."""
 
 
 class ResNetArgs(Frozen):
     """Arguments of `resnet18` and `resnet50`."""
 
     width: int = Field(default=64, ge=1)
-    """Channels of the first stage; each further one has twice as many."""
+    """How many channels the first stage has; each further one has twice as many."""
     stem: Literal["auto", "small", "imagenet"] = "auto"
-    """`small`: 3x3 at full resolution. `imagenet`: 7x7 with stride 2, and max-pooling. `auto`: by the image's size."""
+    """The stem. `small`: 3x3 at full resolution. `imagenet`: 7x7 with stride 2, and max-pooling. `auto`: by the image's
+    size."""
     zero_init: bool = False
-    """Start with every residual branch at 0 (its last norm's gain)."""
+    """Whether every residual branch starts at 0 (its last norm's gain)."""
 
 
 class BasicBlock(nn.Module):
@@ -108,14 +109,14 @@ class ResNet(nn.Module):
         self._initialise(zero=args.zero_init)
 
     def features(self, x_NCHW: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, F): what the linear layer sees."""
+        """The features (B, F) of images (B, C, H, W): what the linear layer sees."""
         h = self.maxpool(self.relu(self.bn1(self.conv1(x_NCHW))))
         h = self.layer4(self.layer3(self.layer2(self.layer1(h))))
         pooled: Tensor = h.mean(dim=(2, 3))
         return pooled
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(B, C, H, W) normalised float to logits (B, K)."""
+        """The logits (B, K) of normalised float images (B, C, H, W)."""
         logits: Tensor = self.fc(self.features(x_NCHW))
         return logits
 

@@ -1,4 +1,4 @@
-"""What a `with` leaves behind is closed, or stopped."""
+"""Contexts that close or stop themselves when a `with` is left."""
 
 from typing import Self
 

@@ -17,9 +17,9 @@ from nonesuch.smoothed.orders import Wanted
 from nonesuch.smoothed.source import Came, FreshSource
 
 POLL_S = 0.1
-"""Between two looks at how far the minting is."""
+"""Seconds between two looks at how far the minting is."""
 CLOSE_S = 10.0
-"""How long `close` waits for the minting to end. Its thread does not keep the process alive."""
+"""How many seconds `close` waits for the minting to end. Its thread does not keep the process alive."""
 
 
 class BackgroundMinting:
@@ -46,7 +46,7 @@ class BackgroundMinting:
         self._job = _Job(self.source, wanted, snapshot)
 
     def take(self, on_images: Callable[[int], None]) -> Came:
-        """What was asked for. Blocks until it is there; `on_images` is told how many more have come.
+        """The images that were asked for. Blocks until they are there; `on_images` is told how many more have come.
 
         Raises what `FreshSource.mint` raises. After an error the images can be asked for again.
         """
@@ -88,7 +88,7 @@ class BackgroundMinting:
 
 
 class Elsewhere:
-    """In the place of the minting, in a process that was given a copy of the dataset."""
+    """What stands in the place of the minting in a process that was given a copy of the dataset."""
 
     pending = False
 
@@ -113,7 +113,7 @@ class _Job:
         self.thread.start()
 
     def wait(self, on_images: Callable[[int], None]) -> None:
-        """Blocks until it is done. Ctrl-C leaves it as it is."""
+        """Block until the minting is done. Ctrl-C ends the wait, and leaves the minting as it is."""
         while self.thread.is_alive():
             self.thread.join(POLL_S)
             counted = self._counted

@@ -136,7 +136,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]], Closing):
         self._spec: ClassifierSpec | None = None
         self._latest: Snapshot | None = None
         self._aimed: Snapshot | None = None
-        """What is being minted is aimed at."""
+        """The model that the images being minted are aimed at."""
         self.epoch = 0
         """How many times the dataset was refreshed."""
         self._minting = BackgroundMinting(partial(open_source, url, token=token, timeout_s=timeout_s))
@@ -174,12 +174,12 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]], Closing):
     # -- what a training loop asks for ---------------------------------------------------------------------------------
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By label; a classifier has an output for each."""
+        """The names of the classes, by label; a classifier has an output for each."""
         return self._orders.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(H, W, C)"""
+        """(H, W, C) of the images."""
         return self._orders.image_shape
 
     @property
@@ -189,7 +189,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]], Closing):
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64: not to be written to."""
+        """(N,) int64, the labels of the images: not to be written to."""
         return self._resident.labels
 
     def classifier(self, architecture: str = "resnet18", **args: float | str | bool) -> nn.Module:

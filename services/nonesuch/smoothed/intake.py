@@ -35,11 +35,11 @@ class Intake:
         self.oldest_version: int | None = None
         """The oldest snapshot that a batch was aimed at; None before the first batch."""
         self.received = 0
-        """Images that came."""
+        """How many images came."""
         self.tickets: dict[str, set[int]] = {order.id: set() for order in orders}
-        """Numbers of the tickets that came, by order."""
+        """The numbers of the tickets that came, by order."""
         self.tally: Tally = NOTHING
-        """Of the orders that have ended; of what was made before Redis was restarted nothing is in it."""
+        """The tally of the orders that have ended; of what was made before Redis was restarted nothing is in it."""
         self.placed_at = self.last_at = time.monotonic()
         self._version = version
         self._ended: set[str] = set()
@@ -58,7 +58,7 @@ class Intake:
         return [order for order in self.orders if order.id not in self._ended]
 
     def withdraw(self) -> list[Order]:
-        """Content with what has come so far: from now on an order may end early. Returns those that are open."""
+        """Be content with what has come so far: from now on an order may end early. Returns those that are open."""
         self._withdrawn = True
         return self.open
 
@@ -118,7 +118,7 @@ class Intake:
         return missing
 
     def came(self, *, waited_s: float) -> Came:
-        """All of it, for whoever waited for it for so many seconds."""
+        """Everything that came, for whoever waited for it for `waited_s` seconds."""
         return Came(
             images=self.collected(),
             ordered=self.wanted,
@@ -130,7 +130,7 @@ class Intake:
         )
 
     def collected(self) -> LabelledImages:
-        """What came, by order and index."""
+        """The images that came, by order and index."""
         seeds = np.repeat([order.seed for order in self.orders], [order.count for order in self.orders])
         indices = np.concatenate([np.arange(order.count) for order in self.orders])
         there: NDArray[np.bool_] | slice = slice(None) if self._there.all() else self._there  # a slice copies nothing
@@ -147,7 +147,7 @@ class Intake:
         return next(order for order in self.orders if order.id == order_id)
 
     def _put(self, order: Order, batch: pa.RecordBatch, start: int, stop: int, what: str) -> None:
-        """Rows whose indices are in [start, stop). Raises `IntegrityError`."""
+        """Put rows in their places. Raises `IntegrityError` unless they are those of the indices in [start, stop)."""
         images, labels = images_of(batch), labels_of(batch)  # (B, H, W, C), (B,)
         indices = indices_of(batch)  # (B,)
         if (
@@ -178,7 +178,7 @@ class Intake:
 
 
 def _soft_labels(batch: pa.RecordBatch, order: Order, what: str, classes: int) -> NDArray[np.float16]:
-    """(B, K) of a batch with rows. Raises `IntegrityError`."""
+    """The soft labels (B, K) of a batch with rows. Raises `IntegrityError` when it has none for these classes."""
     given = soft_labels_of(batch)
     if given is None or given.shape[1] != classes:
         raise IntegrityError(

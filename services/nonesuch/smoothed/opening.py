@@ -1,4 +1,4 @@
-"""Which source a URL means. What it takes is imported when it is chosen."""
+"""The choice of a source by its URL. What a source takes is imported when it is chosen."""
 
 import threading
 from urllib.parse import urlsplit

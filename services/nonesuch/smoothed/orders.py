@@ -1,4 +1,4 @@
-"""Which orders bring the images of a smoothed dataset (Besnier et al. 2019, Alg. 2): functions of its settings alone.
+"""The orders for the images of a smoothed dataset (Besnier et al. 2019, Alg. 2): functions of its settings alone.
 
 One policy for the trainer's runs and for `SmoothedDataset`. No I/O. An order belongs to the epoch that learns from its
 images first, their `birth`: 0 fills the dataset, and what is ordered for a later one is fresh in it. Its content
@@ -123,11 +123,11 @@ class Wanted:
 
     @property
     def aimed(self) -> bool:
-        """Whether any of them are aimed at a snapshot."""
+        """Whether any of the images are aimed at a snapshot."""
         return any(part.aimed and part.count for part in self.parts)
 
     def placed(self, name: str, sink: str, aim: SnapshotRef | None) -> tuple[Order, ...]:
-        """The orders for them; see `DatasetOrders.of`."""
+        """The orders for these images; see `DatasetOrders.of`."""
         return self.orders.of(self.birth, self.parts, name=name, sink=sink, aim=aim)
 
     def check(self, catalog: Catalog) -> None:
@@ -137,7 +137,8 @@ class Wanted:
 
 
 def parts_of(smoothing: Smoothing, birth: int) -> tuple[Part, ...]:
-    """All N images at random for epoch 0; for a later one those that are fresh in it, mined and at random."""
+    """The parts of an epoch's images: all N at random for epoch 0; for a later one those that are fresh in it, mined
+    and at random."""
     if birth == 0:
         return (Part(smoothing.size, "random", smoothing.random_params),)
     mined = Part(smoothing.aimed, smoothing.strategy, smoothing.params, aimed=True)

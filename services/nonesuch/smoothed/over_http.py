@@ -1,4 +1,4 @@
-"""Images through a gateway.
+"""Images for a dataset, through a gateway.
 
 Over HTTP nobody can withdraw a snapshot, so all datasets share a channel, which keeps the last few models of them all.
 An order names the version that its model got there, and keeps it as long as it is open.
@@ -29,18 +29,18 @@ from nonesuch.smoothed.source import Came, OnProgress
 
 CHANNEL = "smoothed"
 PAUSE_S = 2.0
-"""Between two attempts, each of which the client has repeated a few times."""
+"""Seconds between two attempts, each of which the client has repeated a few times."""
 LOOK_S = 0.5
-"""Between two looks for a worker."""
+"""Seconds between two looks for a worker."""
 STOP_S = 0.1
-"""How long a stop has to wait at most."""
+"""How many seconds a stop has to wait at most."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
 class HttpSource:
-    """A `FreshSource`. Raises, when it is made, what `Client.generators` raises.
+    """A `FreshSource` that asks a gateway. Raises, when it is made, what `Client.generators` raises.
 
     The gateway has to make the images of an order within `timeout_s`: it is their deadline.
     """
@@ -59,7 +59,8 @@ class HttpSource:
         pass  # nothing is open but in `mint`
 
     def _catalog(self) -> Catalog:
-        """As if the gateway were a worker that offers what all do. Waits until one is there, `timeout_s` at most."""
+        """A catalogue as if the gateway were a worker that offers what all do. Waits until one is there, `timeout_s` at
+        most."""
         end = time.monotonic() + self._timeout_s
         with Client(self._url, self._token) as client:
             while not (generators := client.generators()) and time.monotonic() < end:
@@ -76,7 +77,7 @@ class HttpSource:
         return Catalog(workers=(gateway,))
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        """Raises `Stopped` soon after the source was told to stop."""
+        """What some work returns. Raises `Stopped` soon after the source was told to stop."""
         task = asyncio.create_task(work)
         while not task.done():
             await asyncio.wait({task}, timeout=STOP_S)

@@ -1,4 +1,4 @@
-"""Images straight from Redis: a ring of the dataset's own. Its orders and snapshots go with it."""
+"""Images for a dataset, straight from Redis: a ring of its own. The ring's orders and snapshots go with it."""
 
 import logging
 import threading
@@ -16,13 +16,14 @@ from nonesuch.smoothed.source import Came, OnProgress
 from nonesuch.smoothed.supply import Supply, reach
 
 SLOTS = 16
-"""Tickets that Redis holds for a dataset at most."""
+"""How many tickets Redis holds for a dataset at most."""
 
 log = logging.getLogger(__name__)
 
 
 class RedisSource:
-    """A `FreshSource`. Raises, when it is made, `Unreachable` at once and `NoWorkers` after `timeout_s`."""
+    """A `FreshSource` that places orders in Redis. Raises, when it is made, `Unreachable` at once and `NoWorkers` after
+    `timeout_s`."""
 
     def __init__(self, redis: RedisSettings, *, timeout_s: float, stop: threading.Event) -> None:
         self._name = f"smoothed-{uuid.uuid4().hex[:12]}"

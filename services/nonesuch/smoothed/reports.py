@@ -11,9 +11,9 @@ class Refreshed:
     """What one `refresh` did."""
 
     replaced: int
-    """Images that came in: exactly r·N, less those that are short."""
+    """How many images came in: exactly r·N, less those that are short."""
     short: int
-    """Images that their strategy could not make."""
+    """How many images their strategy could not make."""
     age: int | None
     """How many models were published since the one that the mined images are aimed at; None if none were mined."""
 

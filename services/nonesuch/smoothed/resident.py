@@ -20,7 +20,7 @@ from nonesuch.smoothed.settings import Victims
 PERMANENT = -1
 """The birth of rows that are never replaced."""
 NO_SNAPSHOT = -1
-"""In the place of a snapshot's version, of images that were aimed at none."""
+"""What images that were aimed at no snapshot have in the place of its version."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +28,15 @@ class LabelledImages:
     """Images with where they came from, in the order of their orders: however they arrived, they are the same."""
 
     images: NDArray[np.uint8]
-    """(n, H, W, C)"""
+    """(n, H, W, C) the images"""
     labels: NDArray[np.int32]
-    """(n,)"""
+    """(n,) the labels of the images"""
     seeds: NDArray[np.int64]
-    """(n,) of the order that an image was minted for (0 for real images)"""
+    """(n,) seeds of the orders that images were minted for (0 for real images)"""
     indices: NDArray[np.int64]
-    """(n,) places in that order (for real images: in their split)"""
+    """(n,) places of images in their orders (for real images: in their split)"""
     snapshots: NDArray[np.int64]
-    """(n,) versions of the snapshots that they were aimed at, or `NO_SNAPSHOT`"""
+    """(n,) versions of the snapshots that images were aimed at, or `NO_SNAPSHOT`"""
     soft: NDArray[np.float16] | None = None
     """(n, K) a teacher's probabilities, or None where the labels are all there is"""
 
@@ -49,15 +49,15 @@ class ResidentDataset:
     """N labelled images; `replace` changes them in place."""
 
     images: Tensor
-    """(N, H, W, C) uint8, on the device"""
+    """(N, H, W, C) uint8, on the device: the images"""
     labels: Tensor
-    """(N,) int64, on the device"""
+    """(N,) int64, on the device: the labels of the images"""
     births: Tensor
     """(N,) int32, on the CPU: the first epoch, counted from 0, that learns from a row; `PERMANENT` if it stays"""
     seeds: Tensor
-    """(N,) int64, on the CPU; with `indices`, the row of an order that it was"""
+    """(N,) int64, on the CPU: seeds of the orders that rows were minted for"""
     indices: Tensor
-    """(N,) int64, on the CPU"""
+    """(N,) int64, on the CPU: places of rows in the orders that they were minted for"""
     snapshots: Tensor
     """(N,) int64, on the CPU: versions of the snapshots that rows were aimed at, or `NO_SNAPSHOT`"""
     soft: Tensor | None = None
@@ -65,7 +65,7 @@ class ResidentDataset:
 
     @classmethod
     def of(cls, first: LabelledImages, device: torch.device, birth: int = 0) -> Self:
-        """A dataset of what came together."""
+        """A dataset of images that came together."""
         return cls(
             images=torch.from_numpy(first.images).to(device),
             labels=torch.from_numpy(first.labels).long().to(device),
@@ -80,7 +80,7 @@ class ResidentDataset:
         return len(self.images)
 
     def extended(self, more: LabelledImages, birth: int) -> Self:
-        """A dataset of these rows, and then of those. Where only one of the two has soft labels, the other's are
+        """A dataset of its rows, and then of `more`. Where only one of the two has soft labels, the other's are
         certain: 1 for the label."""
         added = ResidentDataset.of(more, self.images.device, birth)
         parts: list[ResidentDataset] = [self, added]
@@ -152,7 +152,7 @@ class ResidentDataset:
 
     @property
     def shares(self) -> dict[int, float]:
-        """By label, the fraction of the rows that are of a class."""
+        """The fraction of the rows that are of each class, by label."""
         labels, counts = torch.unique(self.labels, return_counts=True)
         return {label: n / len(self) for label, n in zip(labels.tolist(), counts.tolist(), strict=True)}
 
@@ -173,7 +173,7 @@ class ResidentDataset:
 def _of_the_same_classes(
     labels: NDArray[np.int64], preference: NDArray[np.int64], fresh: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of the rows in `preference`, the first ones of each class that fresh labels (n,) have.
+    """The first rows in `preference` of each class that fresh labels (n,) have, as many as there are of these.
 
     Returns:
         (n,) rows by class, and (n,) the fresh images by class: one each takes the other's place.

@@ -26,12 +26,12 @@ class Saved:
     latest: Snapshot | None
     """The model last published."""
     aimed: Snapshot | None
-    """The one that the pending images are aimed at."""
+    """The model that the pending images are aimed at."""
     pending: bool
     """Whether the next epoch's images were asked for."""
 
     def state(self, orders: DatasetOrders) -> dict[str, Any]:
-        """A copy of everything."""
+        """The state of the dataset, as a copy of everything."""
         return {
             "format": FORMAT,
             "of": _identity(orders),
@@ -44,7 +44,7 @@ class Saved:
 
     @classmethod
     def of(cls, state: Mapping[str, Any], orders: DatasetOrders, size: int) -> Self:
-        """What a state says. Raises `InvalidValue` for one of another dataset, or that is none."""
+        """The dataset that a state describes. Raises `InvalidValue` for one of another dataset, or that is none."""
         if state.get("format") != FORMAT:
             raise InvalidValue(
                 f"a state of format {state.get('format')!r} cannot be used, only of {FORMAT}: give what state_dict() "

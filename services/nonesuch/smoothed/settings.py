@@ -8,7 +8,7 @@ from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed
 
 Victims = Literal["random", "oldest"]
-"""Which images are replaced: drawn at random, or the oldest."""
+"""How the images are chosen that fresh ones replace: drawn at random, or the oldest."""
 
 
 class Wait(Frozen):
@@ -16,7 +16,7 @@ class Wait(Frozen):
 
     kind: Literal["wait"] = "wait"
     patience_s: float = Field(default=600.0, gt=0)
-    """It ends with `TakeTimeout` when no batch at all comes for this long."""
+    """The wait ends with `TakeTimeout` when no batch at all comes for so many seconds."""
 
 
 class Skip(Frozen):
@@ -24,14 +24,14 @@ class Skip(Frozen):
 
     kind: Literal["skip"]
     patience_s: float = Field(default=5.0, ge=0)
-    """How long an epoch that is trained waits for its images."""
+    """How many seconds an epoch that is trained waits for its images."""
 
 
 class Smoothing(Frozen):
     """Dataset smoothing (Besnier et al. 2019, Alg. 2): N images, r·N of which are fresh in every epoch."""
 
     size: int = Field(ge=2, le=10_000_000)
-    """N, in images."""
+    """N, the number of images in the dataset."""
     replace: float = Field(ge=0, le=1)
     """r: 0 is a fixed dataset, 1 continuous sampling."""
     mined: float = Field(ge=0, le=1)
@@ -39,23 +39,23 @@ class Smoothing(Frozen):
     generator: Name | None
     classes: tuple[str | int, ...] | None
     strategy: Name
-    """Of the mined images."""
+    """The strategy that makes the mined images."""
     params: dict[str, JsonValue]
-    """Of that strategy."""
+    """The parameters of the strategy that makes the mined images."""
     random_params: dict[str, JsonValue]
-    """Of the strategy `random`, which makes all the other images."""
+    """The parameters of the strategy `random`, which makes all the other images."""
     staleness: Literal[0, 1]
     victims: Victims
     seed: Seed
 
     @property
     def fresh(self) -> int:
-        """Images that are replaced in an epoch: r·N, rounded."""
+        """How many images are replaced in an epoch: r·N, rounded."""
         return round(self.replace * self.size)
 
     @property
     def aimed(self) -> int:
-        """How many of these are mined."""
+        """How many of an epoch's fresh images are mined."""
         return round(self.mined * self.fresh)
 
     @model_validator(mode="after")

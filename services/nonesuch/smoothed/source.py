@@ -1,4 +1,4 @@
-"""Where a `SmoothedDataset` gets its images: a gateway (`over_http`) or Redis (`over_redis`); `opening` chooses."""
+"""The source of a `SmoothedDataset`'s images: a gateway (`over_http`) or Redis (`over_redis`); `opening` chooses."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from nonesuch.smoothed.resident import LabelledImages
 from nonesuch.tally import NOTHING, Tally
 
 OnProgress = Callable[[int, int], None]
-"""Told how many images have come, and of how many."""
+"""A function that is told how many images have come, and of how many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Came:
     ordered: int
     """How many images were asked for."""
     short: Counter[int]
-    """Images by label that their strategies could not make."""
+    """How many images their strategies could not make, by label."""
     oldest_version: int | None
     """The oldest snapshot that a batch was aimed at; None if no batch came."""
     tally: Tally = NOTHING

@@ -36,9 +36,9 @@ from nonesuch.snapshots import publish
 T = TypeVar("T")
 
 SLICE_S = 0.5
-"""How long a stop has to wait for a blocked take at most."""
+"""How many seconds a stop has to wait for a blocked take at most."""
 POLL_S = 0.05
-"""Between two looks into the ring while an epoch trains."""
+"""Seconds between two looks into the ring while an epoch trains."""
 
 
 def reach(link: Link, *, outage_s: float, stop: threading.Event, say: Say) -> tuple[Patience, Catalog]:
@@ -59,7 +59,7 @@ class Supply:
         self._ring = ring
         self._stop = stop
         self._published: defaultdict[str, deque[Snapshot]] = defaultdict(lambda: deque(maxlen=2))
-        """By channel; an open order names one of them."""
+        """The last two snapshots of each channel; an open order names one of them."""
         self._intake: Intake | None = None
         self._in_doubt = False
         """Whether Redis may have forgotten something since it was last put back."""
@@ -104,7 +104,7 @@ class Supply:
                 self._link.run(cancel(self._keys, order.id))
 
     def poll(self) -> None:
-        """Take what is there, so that the workers go on. Trouble that may pass is left to `collect`.
+        """Take the batches that are there, so that the workers go on. Trouble that may pass is left to `collect`.
 
         Raises `OrderFailed`, `IntegrityError`.
         """
@@ -176,7 +176,7 @@ class Supply:
         yield from release(self._keys, self._ring, entry)
 
     def _drain(self, intake: Intake) -> None:
-        """Take what is in the ring."""
+        """Take in everything that is in the ring."""
         with suppress(TakeTimeout):
             while intake.open:
                 self._link.run(self._whole(partial(self._take_one, intake, 0.0)))

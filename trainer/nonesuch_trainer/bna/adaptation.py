@@ -37,12 +37,12 @@ from nonesuch_trainer.settings.adapting import BNAConfig, Form
 
 @dataclass(frozen=True, eq=False)
 class LayerSums:
-    """A weighted sum of the statistics of one layer."""
+    """A weighted sum of the statistics that some batches have in one layer."""
 
     weight: float
-    """Of the batches that are in it, together."""
+    """The weights of the batches that are in the sum, added up."""
     moments: NDArray[np.float64]
-    """(2, F) mean and unbiased variance"""
+    """The weighted sum (2, F) of mean and unbiased variance."""
 
     def __add__(self, other: "LayerSums") -> "LayerSums":
         return LayerSums(self.weight + other.weight, self.moments + other.moments)
@@ -50,16 +50,16 @@ class LayerSums:
 
 @dataclass(frozen=True, eq=False)
 class BatchStatistics:
-    """What was found in the batches [start, stop) of a pass of `total`."""
+    """The statistics that were found in the batches [start, stop) of a pass of `total`."""
 
     form: Form
     start: int
     stop: int
     total: int
     images: int
-    """In these batches."""
+    """How many images the batches [start, stop) hold."""
     layers: Mapping[str, LayerSums]
-    """By the layer's name in the model; a layer that no batch ran is missing."""
+    """The sums of each layer, by its name in the model; a layer that no batch ran is missing."""
 
 
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:

@@ -22,13 +22,14 @@ class Adapted:
 
     model: nn.Module
     evaluation: Evaluation
-    """On the images that judge the run."""
+    """How the adapted classifier did on the images that judge the run."""
     ledger: Ledger
-    """The run's, and the images that it was adapted to."""
+    """The run's ledger, and in it the images that the classifier was adapted to."""
 
 
 class Adapter:
-    """Reads the images at the start of a run, so that what is missing is found before anything is trained.
+    """Adapts a run's classifier at the end; reads the images at the start, so that what is missing is found before
+    anything is trained.
 
     Raises `InvalidValue` for a classifier without batch norm, and what `read_images` raises.
     """

@@ -132,7 +132,8 @@ def _judge(name: str, header: "SnapshotHeader", device: "torch.device") -> "Judg
 
 
 def _ledger(source: "Ledger", what: str, judged_on: str) -> "Ledger":
-    """The adapted classifier's. What judged the classifier before has not judged this one, and may have adapted it."""
+    """The adapted classifier's ledger. What judged the classifier before has not judged this one, and may have
+    adapted it."""
     from nonesuch.config import validated
     from nonesuch.ledger import Ledger, Use
 

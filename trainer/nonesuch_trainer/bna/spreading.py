@@ -26,7 +26,7 @@ from nonesuch_trainer.bna.adaptation import BatchStatistics, batch_rows, merge, 
 from nonesuch_trainer.settings.adapting import BNAConfig
 
 TIMEOUT_S = 600.0
-"""Until the next task is done, its start included."""
+"""How many seconds may pass until the next task is done, its start included."""
 _STORE_BYTES = 80 * 2**20  # Ray's minimum
 _STORE_SLACK = 1.25
 _CONNECT_S = 10.0
@@ -94,7 +94,7 @@ def _sum_up(
     first: int,
     total: int,
 ) -> BatchStatistics:
-    """The task: the batches `first`, `first` + 1, … of `total`, of `sizes` images each, one after the other."""
+    """What a task does: the batches `first`, `first` + 1, … of `total`, of `sizes` images each, one after the other."""
     device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray shows a task the GPU that it has reserved
     model = load_snapshot(header, payload, device)
     normalisation = Normalisation(mean=header.mean, std=header.std)

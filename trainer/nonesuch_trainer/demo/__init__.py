@@ -1,1 +1,1 @@
-"""The main job on the embedded default: what can be learned from images that do not exist."""
+"""The demo: what can be learned from images that do not exist, with a packaged generator on one machine."""

@@ -16,31 +16,31 @@ class DemoPlan(Frozen):
     out: Path = Path("runs/demo")
     generator: str = "fashion-mnist"
     size: int = 2000
-    """N, images that an epoch learns from."""
+    """N, the number of images that an epoch learns from."""
     epochs: int = 22
     replacement: float = 0.5
     steps: int = 3
-    """Of hard sample mining, for half of the fresh images."""
+    """How many steps of hard sample mining there are, for half of the fresh images."""
     eta: float = 0.05
-    """Their size, relative to the latent's norm."""
+    """η, the size of a step of mining, relative to the latent's norm."""
     mining_from: int = 5
     """The first epoch with mined images: before it the classifier finds nothing hard in particular."""
     unlabelled: int = 5000
-    """Real images without labels that batch norm is adapted to."""
+    """How many real images without labels batch norm is adapted to."""
     seed: int = 0
     data: Path | None = None
-    """Folder of the real images."""
+    """The folder of the real images; None is where they are found."""
     split: Split = "test"
-    """The real images that judge."""
+    """The split of the real images that judge."""
 
 
 MINTED = {"fixed": "fixed", "smoothing": "smoothing", "smoothing+hsm": "smoothing-hsm"}
 """The datasets that are compared, with the folders of their runs."""
 ARMS = (*MINTED, "real")
-"""In the order in which they are trained."""
+"""All arms, in the order in which they are trained."""
 
 JUDGED = 3
-"""Points of a learning curve: looking at 10,000 real images takes as long as an epoch."""
+"""About how many points a learning curve has: looking at 10,000 real images takes as long as an epoch."""
 
 TITLES = {
     "fixed": "minted once, at random",

@@ -1,4 +1,4 @@
-"""`nonesuch demo`."""
+"""`nonesuch demo`: what can be learned from images that do not exist."""
 
 from pathlib import Path
 from typing import Annotated, Any

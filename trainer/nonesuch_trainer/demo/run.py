@@ -52,7 +52,7 @@ def run_demo(plan: DemoPlan, say: Callable[[str], None]) -> dict[str, object]:
 
 
 def _summary(plan: DemoPlan, results: dict[str, Result]) -> dict[str, object]:
-    """Accuracies in per cent, and what they took."""
+    """The summary of a demo: accuracies in per cent, and what they took."""
     adapted = {arm: result.adapted for arm, result in results.items() if result.adapted}
     rows = [
         {"dataset": arm, "bna": bna, "accuracy": round(100 * accuracy, 2)}

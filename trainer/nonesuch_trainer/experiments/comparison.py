@@ -32,31 +32,31 @@ from nonesuch_trainer.settings.datasets import Minted, Real
 from nonesuch_trainer.settings.learning import Augment, Evaluate
 
 Right = NDArray[np.bool_]
-"""(M,) which judging images a classifier got right."""
+"""(M,) bool: which judging images a classifier got right."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and how."""
+    """A comparison of training sets: what is compared, and how."""
 
     name: str
     arms: Mapping[str, Minted | Real]
-    """In the order in which they are trained."""
+    """The dataset of each arm, by its name, in the order in which the arms are trained."""
     compared: Sequence[tuple[str, str]]
-    """The first against the second."""
+    """Pairs of arms: the first is compared with the second."""
     seeds: int
     epochs: int
     split: Split
     runs: Path
     """The folder of the runs."""
     generators: tuple[str, ...] = ()
-    """Sources that the workers host; empty for every packaged one."""
+    """The sources of the generators that the workers host; empty for every packaged one."""
     precision: Literal["float32", "bfloat16"] = "float32"
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """More to be kept with the results."""
+    """More facts to be kept with the results."""
 
     def config(self, arm: str, seed: int) -> TrainConfig:
-        """The run of an arm."""
+        """The settings of the run of an arm with a seed."""
         name = f"{re.sub('[^A-Za-z0-9.]+', '-', arm)}-{seed}"
         return TrainConfig(
             run=f"{self.name}-{name}",
@@ -72,7 +72,7 @@ class Comparison:
 
 
 Found = dict[tuple[str, bool], list[Right]]
-"""By arm and whether with BNA, one for each seed."""
+"""What every arm got right, by arm and whether with BNA, one array for each seed."""
 
 
 def run(comparison: Comparison, say: Callable[[str], None] = print) -> Found:
@@ -99,7 +99,7 @@ def run(comparison: Comparison, say: Callable[[str], None] = print) -> Found:
 
 
 def right(model: nn.Module, real: RealImages, normalisation: Normalisation) -> Right:
-    """(M,) which images a classifier gets right."""
+    """(M,) bool: which images a classifier gets right."""
     model.eval()
     with torch.inference_mode():
         parts = [
@@ -110,7 +110,7 @@ def right(model: nn.Module, real: RealImages, normalisation: Normalisation) -> R
 
 
 def summary(comparison: Comparison, found: Found) -> dict[str, Any]:
-    """Rows and comparisons, in per cent."""
+    """What a comparison found: rows of arms and comparisons of pairs, in per cent, and its plan."""
     rows = []
     for (arm, bna), seeds in found.items():
         accuracies = [100 * float(one.mean()) for one in seeds]

@@ -53,7 +53,7 @@ def smoothing(
 
 
 def sigma_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
-    """Expanded and truncated latents."""
+    """The arms of `sigma`: expanded and truncated latents."""
     one = FAMILY[0]
     arms: Arms = {f"truncation={t}": fixed(size, one, truncation=t) for t in (0.5, 0.8)}
     arms |= {f"sigma={s}": fixed(size, one, sigma=s) for s in (1.0, 1.25, 1.5, 2.0)}
@@ -61,7 +61,7 @@ def sigma_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
 
 
 def choice_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
-    """One change at a time."""
+    """The arms of `choices`: one change at a time."""
     one, arms = FAMILY[0], Arms()
     arms["smoothing"] = smoothing(size, one)
     arms["filtered"] = smoothing(size, one, teacher=teacher, threshold=0.5)
@@ -74,7 +74,7 @@ def choice_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
 
 
 def several_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
-    """Fixed datasets from one, two and three generators."""
+    """The arms of `several`: fixed datasets from one, two and three generators."""
     add, other, concat = FAMILY
     arms: Arms = {
         "add": fixed(size, add),
@@ -87,7 +87,7 @@ def several_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
 
 
 def gap_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
-    """One generator with smoothing alone, the best combination of `choices`, and as many real images."""
+    """The arms of `gap`: one generator with smoothing alone, the best of `choices`, and as many real images."""
     best: dict[str, Any] = {"teacher": teacher, "threshold": BEST_THRESHOLD, "sigma": BEST_SIGMA}
     arms: Arms = {
         "one generator": smoothing(size, FAMILY[0]),
@@ -98,7 +98,7 @@ def gap_arms(size: int, teacher: Path) -> tuple[Arms, Pairs]:
 
 
 SIZES = {"sigma": (5_000, 12), "choices": (5_000, 12), "several": (4_000, 10), "gap": (10_000, 15)}
-"""N and epochs."""
+"""The size N of the datasets and the epochs, by table."""
 TABLES = {"sigma": sigma_arms, "choices": choice_arms, "several": several_arms, "gap": gap_arms}
 
 

@@ -1,9 +1,9 @@
-"""Where a run resumes from: one safetensors file, whole or not there. No pickle.
+"""A run's checkpoint, which it resumes from: one safetensors file, whole or not there. No pickle.
 
 It holds the classifier, the optimiser's momentum and the resident dataset, and in its header the config, the epoch,
-the step, the history and the tally. Random numbers need no place in it (see `seeds`). A resumed run ends with the same
-bits as one that was never stopped, on the same device and number of threads, if every image that was ordered came
-(`late` waits).
+the step, the history and the tally. Random numbers need no place in it (see `nonesuch.seeds`). A resumed run ends
+with the same bits as one that was never stopped, on the same device and number of threads, if every image that was
+ordered came (`dataset.late` waits).
 """
 
 import json
@@ -33,12 +33,12 @@ class RunState:
     """How far a run is, between two epochs."""
 
     epoch: int
-    """Epochs that are trained."""
+    """How many epochs are trained."""
     step: int
-    """Optimiser steps that are done."""
+    """How many optimiser steps are done."""
     history: tuple[EpochRecord, ...]
     resident: ResidentDataset
-    """What the next epoch learns from."""
+    """The dataset that the next epoch learns from."""
     tally: Tally = NOTHING
     """What became of every latent that was tried so far."""
 
@@ -50,12 +50,12 @@ class Checkpoint:
     path: Path
     identity: RunIdentity
     origins: Mapping[str, str]
-    """`Facts.origins`: a run does not go on with other weights."""
+    """The run's `Facts.origins`: it does not go on with other weights."""
     model: nn.Module
     optimiser: torch.optim.SGD
 
     def discard(self) -> None:
-        """Start over."""
+        """Remove the checkpoint, if there is one: the run starts over."""
         self.path.unlink(missing_ok=True)
 
     def save(self, state: RunState) -> None:

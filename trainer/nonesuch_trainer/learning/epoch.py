@@ -111,5 +111,5 @@ def learn(
 
 
 def _probabilities(soft: Tensor) -> Tensor:
-    """(B, K) float32 that add up to 1, of the float16 in which they travelled."""
+    """Soft labels (B, K) float32 that add up to 1, of the float16 in which they travelled."""
     return soft.float() / soft.float().sum(dim=1, keepdim=True)

@@ -11,11 +11,11 @@ class Facts:
     """What is the same for every image of a source."""
 
     image_shape: tuple[int, int, int]
-    """(H, W, C)"""
+    """(H, W, C) of the images."""
     class_names: tuple[str, ...]
-    """By label; the classifier has an output for each."""
+    """The names of the classes, by label; the classifier has an output for each."""
     classes: tuple[int, ...]
-    """The labels that occur."""
+    """The labels that occur among the images."""
     ledger: Ledger
     """The real information behind the images."""
     origins: Mapping[str, str] = field(default_factory=dict)

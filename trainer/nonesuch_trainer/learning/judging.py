@@ -29,12 +29,12 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float:
-        """Top-1, in [0, 1]."""
+        """Top-1 accuracy, in [0, 1]."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @property
     def per_class(self) -> dict[int, float]:
-        """Top-1 in [0, 1] by label; a class without images is left out."""
+        """Top-1 accuracy in [0, 1] by label; a class without images is left out."""
         totals = self.confusion.sum(axis=1)
         return {
             label: float(self.confusion[i, i] / total)
@@ -48,16 +48,16 @@ class Judge:
     """Real images on the device, and the classes that are told apart."""
 
     name: str
-    """What they are, and how many."""
+    """What the judging images are, and how many."""
     images: Tensor
-    """(M, H, W, C) uint8"""
+    """The judging images, (M, H, W, C) uint8."""
     labels: Tensor
-    """(M,) int64"""
+    """The labels of the judging images, (M,) int64."""
     classes: tuple[int, ...]
 
     @classmethod
     def load(cls, wanted: Evaluate, facts: Facts, device: torch.device) -> "Judge":
-        """The images of the settings' split that belong to `classes`.
+        """The judge that the settings want: the images of their split that are of the classes of `facts`.
 
         Raises:
             DataNotFound, IntegrityError: what `read_labelled` raises.

@@ -18,7 +18,7 @@ def make_optimiser(model: nn.Module, wanted: Optimiser) -> torch.optim.SGD:
 
 
 def learning_rate(wanted: Optimiser, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-    """The rate for the step counted from 0 over the whole run."""
+    """The learning rate for a step, counted from 0 over the whole run."""
     passed = sum(step >= milestone * epochs * steps_per_epoch for milestone in wanted.milestones)
     warmup = wanted.warmup_epochs * steps_per_epoch
     return wanted.lr * wanted.decay**passed * min(1.0, (step + 1) / max(warmup, 1.0))

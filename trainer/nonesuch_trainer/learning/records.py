@@ -1,4 +1,4 @@
-"""What is kept of each epoch."""
+"""The record that is kept of each epoch of a run."""
 
 from nonesuch.model import Frozen
 
@@ -7,45 +7,45 @@ class EpochRecord(Frozen):
     """What one epoch did. Times are in seconds, accuracies and losses of the images as they were shown."""
 
     epoch: int
-    """Epochs that are trained, this one included: also the version of its snapshot."""
+    """How many epochs are trained, this one included: also the version of the epoch's snapshot."""
     step: int
-    """Optimiser steps so far."""
+    """How many optimiser steps were done so far."""
     learning_rate: float
-    """At the epoch's last step."""
+    """The learning rate at the epoch's last step."""
     loss: float
     """Mean cross-entropy over the epoch."""
     train_accuracy: float
-    """In [0, 1], in train mode, over the epoch."""
+    """The accuracy in [0, 1] on the training images, in train mode, over the epoch."""
     accuracy: float | None = None
-    """In [0, 1], on the real images that judge; None in an epoch that was not judged."""
+    """The accuracy in [0, 1] on the real images that judge; None in an epoch that was not judged."""
     ordered: int = 0
-    """Fresh images that were ordered."""
+    """How many fresh images were ordered."""
     replaced: int = 0
-    """Images that were replaced after the epoch (in `collecting.jsonl`: that were added)."""
+    """How many images were replaced after the epoch (in `collecting.jsonl`: how many were added)."""
     r: float = 0.0
-    """The fraction that they were of the images that may be replaced: what was achieved, whatever was asked for."""
+    """The fraction of the replaceable images that were replaced: what was achieved, whatever was asked for."""
     short: int = 0
-    """Of those ordered, images that their strategy could not make."""
+    """How many of the ordered images their strategy could not make."""
     tried: int = 0
-    """Latents that a choosy strategy tried for them."""
+    """How many latents a choosy strategy tried for the ordered images."""
     wrong_label: int = 0
-    """Of these, rejected because the teacher took the image for another class."""
+    """How many of the tried latents were rejected because the teacher took the image for another class."""
     below_threshold: int = 0
-    """Of these, rejected because it was not sure enough."""
+    """How many of the tried latents were rejected because the teacher was not sure enough of the image."""
     shares: dict[int, float] | None = None
-    """By label, the fraction of the dataset that is of a class after the epoch's replacement; None without quotas."""
+    """The share of each class in the dataset after the epoch's replacement, by label; None without class quotas."""
     age: int | None = None
-    """Of the oldest batch that came in: this epoch's snapshot version less the one that it was aimed at."""
+    """The age of the oldest batch that came in: this epoch's snapshot version less the one that it was aimed at."""
     train_s: float
     evaluate_s: float = 0.0
     mint_s: float = 0.0
-    """From placing the order to its last batch."""
+    """Seconds from placing the order to its last batch."""
     wait_s: float = 0.0
-    """For which the trainer had nothing to do but wait for batches."""
+    """Seconds in which the trainer had nothing to do but wait for batches."""
 
     @property
     def line(self) -> str:
-        """For people."""
+        """The record as a line for people."""
         judged = "" if self.accuracy is None else f", real {100 * self.accuracy:.2f} %"
         came = f", r {self.r:.3f} age {self.age} (waited {self.wait_s:.1f} s)" if self.ordered else ""
         if self.tried:

@@ -25,20 +25,20 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Everything that was found."""
+    """Everything that an evaluation found."""
 
     plan: EvaluationPlan
     facts: Facts
     judged_on: str
-    """The real images, and how many."""
+    """What the judging images are, and how many."""
     generated: Measures
     floor: Measures
-    """Of real images that neither the feature network nor the judge has seen."""
+    """The measures of real images that neither the feature network nor the judge has seen."""
     twins: tuple[Twins, ...]
     images: LabelledImages
-    """The first seed's."""
+    """The minted images of the first seed."""
     real: RealImages
-    """The judging images."""
+    """The real images that judge."""
 
 
 def mint(plan: EvaluationPlan, seed: int, link: Link, stop: threading.Event, say: Say) -> tuple[LabelledImages, Facts]:

@@ -37,9 +37,9 @@ class Seen:
     """What a network sees in N images."""
 
     features: NDArray[np.float64]
-    """(N, d)"""
+    """The features of each image, (N, d)."""
     probabilities: NDArray[np.float64]
-    """(N, K)"""
+    """The probabilities of the classes for each image, (N, K)."""
 
 
 FeatureNetwork = Callable[[NDArray[np.uint8]], Seen]
@@ -66,7 +66,10 @@ class ClassifierFeatures:
 
     @classmethod
     def load(cls, path: Path | None = None, device: torch.device | str = "cpu") -> Self:
-        """From a classifier file or a run's folder; None is the shipped one. Raises what `read_classifier` raises."""
+        """The network of a classifier file or a run's folder; None is the shipped one.
+
+        Raises what `read_classifier` raises.
+        """
         header, payload = read_classifier(path or SHIPPED)
         return cls(header, load_snapshot(header, payload), device, shipped=path is None)
 

@@ -12,7 +12,7 @@ IntArray = NDArray[np.integer[Any]]
 
 
 def feature_pair(a: FloatArray, b: FloatArray, *, least: int = 2) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both sets of features, (N, d) and (M, d), in float64.
+    """Two sets of features, checked: (N, d) and (M, d), in float64.
 
     Raises:
         InvalidValue: they are not matrices of the same width, one has fewer than `least` rows, or a value is not

@@ -17,9 +17,10 @@ class Kernel(Frozen):
     """A kernel distance."""
 
     mean: float
-    """Over the subsets."""
+    """The mean over the subsets."""
     std: float
-    """Over the subsets, so of one of them and not of the mean; 0 where both sets were used whole."""
+    """The standard deviation over the subsets, so of one of them and not of the mean; 0 where both sets were used
+    whole."""
 
 
 def kernel_distance(
@@ -47,7 +48,7 @@ def kernel_distance(
 
 
 def _draw(features: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """`size` rows, or all when there are no more."""
+    """A draw of `size` rows, or all when there are no more."""
     return features if len(features) <= size else features[rng.choice(len(features), size, replace=False)]
 
 
@@ -58,7 +59,7 @@ def _squared_discrepancy(x: NDArray[np.float64], y: NDArray[np.float64]) -> floa
 
 
 def _kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """k of every pair, (n, m)."""
+    """The kernel of every pair of rows, (n, m)."""
     base: NDArray[np.float64] = x @ y.T / x.shape[1] + 1
     return base * base * base  # numpy's ** 3 is many times slower
 

@@ -18,7 +18,7 @@ from nonesuch_trainer.learning.optim import make_optimiser
 from nonesuch_trainer.settings.learning import Learning
 
 OnEpoch = Callable[[int], None]
-"""Told how many epochs are done."""
+"""A function that is told how many epochs are done."""
 
 
 def learn_and_judge(
@@ -60,5 +60,5 @@ def learn_and_judge(
 
 
 def right_answers(evaluation: Evaluation) -> tuple[int, int]:
-    """How many of the judging images it got right, and of how many."""
+    """How many of the judging images a classifier got right, and of how many."""
     return int(np.trace(evaluation.confusion)), int(evaluation.confusion.sum())

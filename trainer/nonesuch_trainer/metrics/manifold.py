@@ -26,7 +26,7 @@ from nonesuch.model import Frozen
 from nonesuch_trainer.metrics.inputs import FloatArray, feature_pair
 
 _CELLS = 2**20
-"""Distances in memory at a time, so that it does not grow with N·M."""
+"""How many distances are in memory at a time, so that it does not grow with N·M."""
 _ROUNDING = 1e-12
 """What float64 may get wrong in |x|² + |y|² − 2x·y, as a share of |x|² + |y|²."""
 
@@ -41,7 +41,7 @@ class PRDC(Frozen):
 
 
 def prdc(real: FloatArray, fake: FloatArray, k: int = 5) -> PRDC:
-    """The four of real features (N, d) and generated ones (M, d).
+    """Precision, recall, density and coverage, from real features (N, d) and generated ones (M, d).
 
     Memory beyond the features, twice over in float64, stays below 100 MB up to a million images. Time goes with
     (N + M)²·d.
@@ -96,7 +96,8 @@ def _squared_radii(x: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 def _blocks(
     x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
-    """For n rows of x at a time: which, their squared distances to y (n, M), and how far these may be off (n, M)."""
+    """Yields, for n rows of x at a time, which they are, their squared distances to y (n, M), and how far these may be
+    off (n, M)."""
     x_norms, y_norms = (np.einsum("ij,ij->i", rows, rows) for rows in (x, y))
     step = max(1, _CELLS // len(y))
     for start in range(0, len(x), step):

@@ -23,12 +23,12 @@ from nonesuch_trainer.metrics.similarity import diversity
 
 NEIGHBOURS = 5
 PAIRS = 200
-"""Of each class, for MS-SSIM."""
+"""How many pairs of each class MS-SSIM takes at most."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of one set of images. By-class values are by label, in [0, 1]."""
+    """The measures of one set of images. By-class values are by label, in [0, 1]."""
 
     images: int
     fid: float
@@ -41,17 +41,17 @@ class Measures:
     density: float
     coverage: float
     score: float
-    """Inception-style, of the feature network's own classes: at most K."""
+    """The Inception score by the feature network's own classes: at most K."""
     agreement: dict[int, float]
     """The fraction of images that the feature network gives their label. It rises when diversity is lost: it does not
     rank generators."""
     ms_ssim: dict[int, float]
     """Mean similarity of two images of a class: lower is more diverse."""
     discriminability: dict[int, float]
-    """By side in px: the fraction that gets its label when the images are reduced to it and scaled back."""
+    """The fraction of images that get their label when they are reduced and scaled back, by the reduced side in px."""
 
     def document(self, class_names: tuple[str, ...]) -> dict[str, Any]:
-        """All of it as JSON, rounded, with classes by name."""
+        """All measures as JSON, rounded, with classes by name."""
         values: dict[str, Any] = {
             name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in asdict(self).items()
         }

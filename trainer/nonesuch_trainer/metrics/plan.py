@@ -19,29 +19,30 @@ class EvaluationPlan(Frozen):
     """How a generator is evaluated."""
 
     generators: tuple[Name, ...] = Field(min_length=1)
-    """Of a service that runs. Several are mixed in equal shares."""
+    """The generators, of a service that runs. Several are mixed in equal shares."""
     sigma: float = Field(default=1.0, gt=0)
-    """Of the latents z ~ N(0, σ²I)."""
+    """σ of the latents z ~ N(0, σ²I)."""
     truncation: float | None = Field(default=None, gt=0)
-    """Of the latents, in the place of σ."""
+    """The truncation of the latents, in the place of σ."""
     size: int = Field(default=10_000, ge=200)
-    """N, images to learn from."""
+    """N, the number of images to learn from."""
     epochs: int = Field(default=20, ge=0)
-    """0 leaves the learning out, and with it what ranks generators."""
+    """How many epochs to learn for; 0 leaves the learning out, and with it what ranks generators."""
     seeds: int = Field(default=1, ge=1)
-    """Each draws images, weights and order anew."""
+    """How many seeds there are; each draws images, weights and order anew."""
     seed: Seed = 0
-    """The first of them."""
+    """The first of the seeds."""
     split: Split = "validation"
-    """Of the real images, to compare with and to be judged on. `test` is for what is settled."""
+    """The split of the real images to compare with and to be judged on. `test` is for what is settled."""
     features: Path | None = None
-    """A classifier file to see through; None is the one that ships."""
+    """The classifier file of the feature network; None is the one that ships."""
     real: str = Field(default="fashion-mnist", min_length=1)
-    """Real images with splits (`nonesuch.realdata.labelled.read_labelled`)."""
+    """The real images, which have splits (`nonesuch.realdata.labelled.read_labelled`)."""
     validation_per_class: int | None = Field(default=None, ge=1)
-    """How many of each class are cut from real images without a validation split."""
+    """How many images of each class are cut from real ones without a validation split; None is a tenth of the smallest
+    class."""
     data: Path | None = None
-    """Folder of Fashion-MNIST's files; None is where they are found."""
+    """The folder of Fashion-MNIST's files; None is where they are found."""
 
     def learning(self, seed: int) -> Learning:
         """How a classifier learns from minted images, and its twin from real ones."""
@@ -51,7 +52,7 @@ class EvaluationPlan(Frozen):
 
     @property
     def judging(self) -> Evaluate:
-        """The real images that judge both."""
+        """The real images that judge a classifier and its twin."""
         return Evaluate(**self.source, split=self.split)
 
     @property
@@ -63,10 +64,10 @@ class EvaluationPlan(Frozen):
 
     @property
     def twin(self) -> Real:
-        """As many real images."""
+        """The real images that the twin learns from: as many as are minted."""
         return Real(kind="real", **self.source, size=self.size)
 
     @property
     def source(self) -> dict[str, Any]:
-        """Where the real images are, as `Evaluate`, `Real` and `read_labelled` have it in common."""
+        """The settings that `Evaluate`, `Real` and `read_labelled` have in common: where the real images are."""
         return {"data": self.real, "folder": self.data, "validation_per_class": self.validation_per_class}

@@ -99,7 +99,7 @@ def _judged(cards: Mapping[Path, dict[str, Any]], say: Say) -> Iterator[dict[str
 
 
 def _plan(name: str, card: dict[str, Any]) -> EvaluationPlan:
-    """Real images are those that the export was trained on, cut in the same way."""
+    """How an export is evaluated: the real images are those that it was trained on, cut in the same way."""
     recipe = card["recipe"]
     return EvaluationPlan(
         generators=(name,),
@@ -111,8 +111,8 @@ def _plan(name: str, card: dict[str, Any]) -> EvaluationPlan:
 
 
 def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
-    """None for images that the shipped feature network does not know: what can be learned from them decides anyway.
-    Images without classes are compared with those of every class."""
+    """What exports are measured against; None for images that the shipped feature network does not know: what can be
+    learned from them decides anyway. Images without classes are compared with those of every class."""
     network = ClassifierFeatures.load()
     names = facts.class_names if len(facts.class_names) > 1 else network.header.class_names
     return Yardstick(plan, replace(facts, class_names=names)) if network.knows(facts.image_shape, names) else None
@@ -155,7 +155,7 @@ def _into_card(folder: Path, card: dict[str, Any], rows: list[dict[str, Any]]) -
 
 
 def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Accuracy, distance and diversity over training, each with what real images have."""
+    """Plot accuracy, distance and diversity over training, each with what real images have."""
     panels = [panel for panel in _PANELS if panel[2][0] in rows[0]]
     if not panels:
         return

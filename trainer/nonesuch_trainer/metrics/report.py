@@ -21,7 +21,7 @@ _COLUMNS = 16
 
 
 def measure_rows(findings: Findings) -> list[tuple[str, str, str, str]]:
-    """(measure, of generated images, of real images: the floor, what is better)."""
+    """The rows of a table: (measure, of generated images, of real images: the floor, what is better)."""
     made, floor = findings.generated, findings.floor
     side = min(made.discriminability)
     rows = [
@@ -45,8 +45,8 @@ def measure_rows(findings: Findings) -> list[tuple[str, str, str, str]]:
 
 
 def class_rows(findings: Findings) -> list[tuple[str, ...]]:
-    """By class: its name; accuracy on real images, learned from generated and from real ones, over the seeds;
-    agreement and MS-SSIM, of generated and of real images."""
+    """The rows of a table, one for each class: its name; accuracy on real images, learned from generated and from real
+    ones, over the seeds; agreement and MS-SSIM, of generated and of real images."""
     made, floor = findings.generated, findings.floor
     rows = []
     for label in findings.facts.classes:
@@ -58,7 +58,7 @@ def class_rows(findings: Findings) -> list[tuple[str, ...]]:
 
 
 def document(findings: Findings) -> dict[str, Any]:
-    """All of it as JSON; accuracies are in per cent."""
+    """All findings as JSON; accuracies are in per cent."""
     names = findings.facts.class_names
     found: dict[str, Any] = {
         "generators": list(findings.plan.generators),
@@ -79,14 +79,14 @@ def document(findings: Findings) -> dict[str, Any]:
 
 
 def write_report(findings: Findings, folder: Path) -> list[Path]:
-    """Write JSON and PNGs; returns the files, the JSON first."""
+    """Write the findings into a folder, as JSON and PNGs; returns the files, the JSON first."""
     path = folder / DOCUMENT
     write_json(path, document(findings))
     return [path, *_grids(findings, folder), _bars(findings, folder), _resolutions(findings, folder)]
 
 
 def _grids(findings: Findings, folder: Path) -> list[Path]:
-    """A sheet for each class: two rows of generated images above two of real ones."""
+    """Write a sheet for each class: two rows of generated images above two of real ones."""
     made, real = findings.images, findings.real
     paths = []
     for label in findings.facts.classes:
@@ -99,7 +99,7 @@ def _grids(findings: Findings, folder: Path) -> list[Path]:
 
 
 def _bars(findings: Findings, folder: Path) -> Path:
-    """Accuracy by class, or the feature network's agreement where nothing was learned."""
+    """Plot accuracy by class, or the feature network's agreement where nothing was learned."""
     if findings.twins:
         title, bars = f"accuracy on {findings.judged_on}", {
             "learned from generated images": _by_class(findings.twins, "minted"),
@@ -125,7 +125,7 @@ def _bars(findings: Findings, folder: Path) -> Path:
 
 
 def _resolutions(findings: Findings, folder: Path) -> Path:
-    """Discriminability as a function of resolution (Odena et al. 2017, figure 2)."""
+    """Plot discriminability as a function of resolution (Odena et al. 2017, figure 2)."""
     figure = new_figure(6, 4)
     axes = figure.subplots()
     for name, measures in (("generated", findings.generated), ("real", findings.floor)):

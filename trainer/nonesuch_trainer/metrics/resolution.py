@@ -15,7 +15,7 @@ from nonesuch.errors import InvalidValue
 from nonesuch_trainer.metrics.inputs import IntArray, check_labelled
 
 SMALLEST = 4
-"""Pixels; the default sizes end there."""
+"""The side in pixels at which the default sizes end."""
 _BATCH = 500
 
 
@@ -37,7 +37,7 @@ def discriminability(
             long as it is at least 4: 28, 14, 7, 4.
 
     Returns:
-        By size, the largest first.
+        The accuracies by size, the largest first.
 
     Raises:
         InvalidValue: a size is impossible, or images or labels have the wrong shape.

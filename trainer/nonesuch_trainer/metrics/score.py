@@ -13,7 +13,7 @@ from nonesuch.seeds import numpy_rng
 from nonesuch_trainer.metrics.inputs import FloatArray
 
 _SUM_TOLERANCE = 1e-3
-"""Of a row's sum from 1: more than float16 rounds in a softmax."""
+"""How far a row's sum may be from 1: more than float16 rounds in a softmax."""
 
 
 class Score(Frozen):
@@ -21,7 +21,7 @@ class Score(Frozen):
 
     mean: float
     std: float
-    """Of one split, not of the mean."""
+    """The standard deviation of one split, not of the mean."""
 
 
 def class_score(probabilities: FloatArray, splits: int = 10, seed: int | None = None) -> Score:

@@ -19,11 +19,11 @@ from nonesuch.seeds import numpy_rng
 from nonesuch_trainer.metrics.inputs import IntArray, check_images, check_labelled
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Of the scales, finest first (Wang et al. 2003); fewer scales use the first of these, scaled to sum to 1."""
+"""The weights of the scales, finest first (Wang et al. 2003); fewer scales use the first ones, scaled to sum to 1."""
 _C1, _C2 = 0.01**2, 0.03**2
-"""Keep the ratios finite where an image is flat or black; for pixels in [0, 1]."""
+"""Constants that keep the ratios finite where an image is flat or black; for pixels in [0, 1]."""
 _VALUES = 2**20
-"""Pixel values of each image of a pair in memory at a time."""
+"""How many pixel values of each image of a pair are in memory at a time."""
 
 
 def ms_ssim(
@@ -102,7 +102,7 @@ def _check_window(size: int, scales: int, kernel: int, sigma: float) -> None:
 
 
 def _unit(images: NDArray[np.uint8]) -> Tensor:
-    """(B, C, H, W) float64 in [0, 1]: variances are small differences of large numbers."""
+    """Images as (B, C, H, W) float64 in [0, 1]: variances are small differences of large numbers."""
     return torch.from_numpy(images.transpose(0, 3, 1, 2) / 255.0)
 
 

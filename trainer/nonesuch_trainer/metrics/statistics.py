@@ -20,10 +20,10 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two classifiers on the same images, or pairs of them, one a seed, pooled."""
+    """How two classifiers did on the same images, or how pairs of them did, one for each seed, pooled."""
 
     only_first: int
-    """Images that only the first got right."""
+    """How many images only the first classifier got right."""
     only_second: int
     total: int
 
@@ -34,7 +34,8 @@ class Paired:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of McNemar's test with continuity correction (1947): what chance alone would do so often."""
+        """The two-sided p-value of McNemar's test with continuity correction (1947): how often chance alone would do as
+        much."""
         discordant = self.only_first + self.only_second
         if discordant == 0:
             return 1.0
@@ -43,7 +44,7 @@ class Paired:
 
 
 def paired(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Paired:
-    """From which images each got right, (M,) or (seeds, M)."""
+    """Compare two classifiers by which images each got right, (M,) or (seeds, M)."""
     assert first.shape == second.shape
     return Paired(int((first & ~second).sum()), int((second & ~first).sum()), first.size)
 

@@ -47,14 +47,14 @@ class TwinLearning:
         self._real: dict[int, Evaluation] = {}
 
     def twins(self, images: LabelledImages, seed: int) -> Twins:
-        """From N generated images, and from real ones with the same seed. Raises what `learn_and_judge` raises."""
+        """Learn from N generated images, and real ones with the same seed. Raises what `learn_and_judge` raises."""
         if seed not in self._real:
             real = RealSource(self._plan.twin, seed=seed, image_shape=self._facts.image_shape)
             self._real[seed] = self.learn(real.images, seed)
         return Twins(seed, self.learn(images, seed), self._real[seed])
 
     def learn(self, images: LabelledImages, seed: int) -> Evaluation:
-        """From any N images."""
+        """Learn from any N images, and judge what was learned."""
         how, classes = self._plan.learning(seed), len(self._facts.class_names)
         return learn_and_judge(images, how, self.judge, classes=classes, stop=self._stop)
 
@@ -70,22 +70,22 @@ class Yardstick:
         self._network = ClassifierFeatures.load(plan.features)
         self._network.check(facts.image_shape, facts.class_names, "the generator")
         self.real = self._read(plan.split)
-        """The judging images."""
+        """The real images that judge."""
         self._other = self._read("train")
         self._unseen = self._network.unseen(self._other)
         self._reference = self._network(self.real.images)
         self.measured = min(plan.size, len(self.real), len(self._unseen))
-        """M"""
+        """M, the number of images that are measured."""
 
     @cached_property
     def floor(self) -> Measures:
-        """Of M real images that neither the feature network nor the judge has seen."""
+        """The measures of M real images that neither the feature network nor the judge has seen."""
         labels = self._other.labels[self._unseen]
         rows = self._unseen[balanced_rows(labels, self.measured, numpy_rng(self._plan.seed, "subset", 1))]
         return self._measure(self._other.images[rows], self._other.labels[rows])
 
     def measure(self, images: LabelledImages) -> Measures:
-        """Of M generated images."""
+        """The measures of M of the generated images."""
         rows = balanced_rows(images.labels, self.measured, numpy_rng(self._plan.seed, "subset"))
         return self._measure(images.images[rows], images.labels[rows])
 

@@ -1,4 +1,4 @@
-"""Which images a choosy strategy kept, class by class (Pham et al. 2019, figures 6 and 7)."""
+"""A picture of what a choosy strategy kept and rejected, class by class (Pham et al. 2019, figures 6 and 7)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from nonesuch.tally import Tally
 from nonesuch_trainer.reporting.figures import new_figure, save_figure
 
 _NAMED = 30
-"""Up to so many classes the bars have names."""
+"""The number of classes up to which the bars have names."""
 
 
 def save_acceptance(path: Path, tally: Tally, class_names: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ class Events(Closing):
         self._board = SummaryWriter(str(folder / "events"), purge_step=done + 1)
 
     def record(self, record: EpochRecord) -> None:
-        """Add an epoch."""
+        """Add the record of an epoch."""
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(f"{record.model_dump_json()}\n")
         for name, value in record.model_dump(exclude={"epoch", "shares"}).items():

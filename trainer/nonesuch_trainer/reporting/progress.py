@@ -11,17 +11,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger(__name__)
 PLAIN_S = 10.0
-"""Between two plain lines about the same work."""
+"""Seconds between two plain lines about the same work."""
 
 
 class RunReporter(Protocol):
     """What a run tells whoever watches it."""
 
     def say(self, line: str) -> None:
-        """One line, to be kept."""
+        """Say one line, to be kept."""
 
     def advance(self, what: str, done: int, total: int) -> None:
-        """How far the work in hand is."""
+        """Show how far the work in hand is."""
 
 
 class _Lines:
@@ -55,7 +55,7 @@ class _Bar:
 
 @contextmanager
 def reporting(run: str) -> Iterator[RunReporter]:
-    """A reporter for standard error, by what it is."""
+    """Yields a reporter for standard error: a bar if that is a terminal, else plain lines."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(run)

@@ -31,12 +31,12 @@ class Result:
     folder: Path
     model: nn.Module
     dataset: ResidentDataset
-    """What the last epoch learned from."""
+    """The dataset that the last epoch learned from."""
     history: tuple[EpochRecord, ...]
     evaluation: Evaluation
-    """On real images, after the last epoch."""
+    """How the classifier did on real images, after the last epoch."""
     ledger: Ledger
-    """The real information that it took."""
+    """The real information that the run took."""
     tally: Tally
     """What became of every latent that a choosy strategy tried."""
     adapted: Adapted | None = None

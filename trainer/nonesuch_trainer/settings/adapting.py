@@ -11,11 +11,11 @@ from nonesuch.orders import Seed
 
 Form = Literal["cumulative", "ema"]
 ALPHA = 0.1
-"""The update factor of the ema form, unless it is given: torch's."""
+"""The default update factor of the ema form of batch norm adaptation: torch's."""
 
 
 class BNAConfig(Frozen):
-    """How statistics are adapted."""
+    """How the statistics of batch norm are adapted."""
 
     form: Form = "cumulative"
     alpha: float | None = Field(default=None, gt=0, le=1)
@@ -23,9 +23,9 @@ class BNAConfig(Frozen):
     source_weight: float = Field(default=0.0, ge=0, lt=1)
     """λ, the share of the statistics that the classifier had before; 0 leaves nothing of them."""
     batch_size: int = Field(default=256, ge=2)
-    """At most: batches are alike in size, to within one image."""
+    """How many images a batch has at most: batches are alike in size, to within one image."""
     images: int = Field(default=10_000, ge=2)
-    """At most, drawn by the seed."""
+    """How many images to adapt to at most, drawn by the seed."""
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -35,7 +35,7 @@ class BNAConfig(Frozen):
         return self
 
     def weights(self, batches: int) -> NDArray[np.float64]:
-        """(T,) what each batch counts for. Of the ema form, the source has the rest that is missing to 1."""
+        """The weight of each of T batches, (T,). In the ema form the source has the rest that is missing to 1."""
         if self.form == "cumulative":
             return np.full(batches, 1 / batches)
         alpha = ALPHA if self.alpha is None else self.alpha
@@ -43,8 +43,8 @@ class BNAConfig(Frozen):
 
 
 class Adapt(BNAConfig):
-    """After the last epoch, the classifier once more with its batch norm adapted to real images without labels."""
+    """A run's last step: its classifier once more, with batch norm adapted to real images without labels."""
 
     to: str = Field(min_length=1)
-    """A folder of images, a Parquet file or a folder of them, an IDX file, or fashion-mnist/train
-    (`nonesuch.realdata.unlabelled.read_images`)."""
+    """The images to adapt to: a folder of images, a Parquet file or a folder of them, an IDX file, or
+    fashion-mnist/train (`nonesuch.realdata.unlabelled.read_images`)."""

@@ -15,18 +15,18 @@ from nonesuch_trainer.settings.datasets import Augmented, ClassQuotas, Dataset, 
 from nonesuch_trainer.settings.learning import Evaluate, Learning
 
 RunName = Annotated[Name, Field(max_length=40)]
-"""Short enough to be the start of other names (`sources.ordering.service_name`)."""
+"""The name of a run: short enough to be the start of other names (`nonesuch_trainer.sources.ordering.service_name`)."""
 
 
 class TrainConfig(Learning):
     """A training run: how a classifier learns, from what, and what judges it."""
 
     run: RunName
-    """Its ring, orders and snapshots in the service have names that start with it."""
+    """The run's name. Its ring, orders and snapshots in the service have names that start with it."""
     dataset: Dataset = Minted()
     evaluate: Evaluate = Evaluate()
     adapt: Adapt | None = None
-    """None leaves batch norm's statistics as they were learned."""
+    """How batch norm is adapted after the last epoch; None leaves its statistics as they were learned."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     out: Path | None = None
     """The run's folder; None is runs/<run>."""
@@ -35,7 +35,7 @@ class TrainConfig(Learning):
 
     @property
     def folder(self) -> Path:
-        """Where everything that the run writes goes."""
+        """The folder that everything goes to that the run writes."""
         return self.out or Path("runs") / self.run
 
     @property
@@ -45,7 +45,7 @@ class TrainConfig(Learning):
 
     @property
     def quotas(self) -> ClassQuotas | None:
-        """The class quotas of the minted images."""
+        """The class quotas of the minted images; None if there are none."""
         dataset = self.dataset.minted if isinstance(self.dataset, Augmented) else self.dataset
         return None if isinstance(dataset, Real) else dataset.quotas
 

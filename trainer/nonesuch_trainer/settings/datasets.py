@@ -14,13 +14,13 @@ class Portion(Frozen):
     """How images are chosen: a strategy, its parameters, and its share where there are several portions."""
 
     strategy: Name | None = None
-    """None draws at random: `random`, or `mixture` where there are several generators."""
+    """The name of the strategy; None draws at random: `random`, or `mixture` where there are several generators."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     share: float = Field(default=1.0, gt=0)
-    """Relative to the other portions' shares."""
+    """The portion's share, relative to those of the other portions."""
     from_epoch: int = Field(default=0, ge=0)
-    """The first epoch, counted from 0, that learns from such images; before it the portion's share is drawn at random,
-    with those of its parameters that `random` has too."""
+    """The first epoch, counted from 0, that learns from images of this portion; before it the portion's share is
+    drawn at random, with those of its parameters that `random` has too."""
 
 
 class TeacherSource(Frozen):
@@ -30,10 +30,10 @@ class TeacherSource(Frozen):
     """
 
     classifier: Path | None = None
-    """A classifier file, or the folder of a run that has left one; relative to where the run is started."""
+    """The teacher's classifier file, or the folder of a run that has left one; relative to where the run is started."""
     channel: Name | None = None
     version: Annotated[int, Field(ge=0)] | Literal["latest"] = "latest"
-    """Of the channel: "latest" is the one at the start of the run."""
+    """The version of the channel's snapshot: "latest" is the one at the start of the run."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -48,34 +48,35 @@ class ClassQuotas(Frozen):
     """Order more images of the classes that the classifier gets wrong."""
 
     by: Literal["validation-error"] = "validation-error"
-    """The share of a class follows its error on real images that are set apart; their labels are real information."""
+    """What the share of a class follows: its error on real images set apart, whose labels are real information."""
     strength: float = Field(default=0.5, gt=0, le=1)
-    """0 would be equal shares, 1 is shares in proportion to the errors."""
+    """How far shares follow the errors: 0 would be equal shares, 1 is shares in proportion to the errors."""
     split: Literal["train", "validation"] = "validation"
-    """Of the images in `evaluate.folder`; never those that judge the run."""
+    """The split of `evaluate.data` whose images the errors are of; never the one that judges the run."""
 
 
 class _FromService(Frozen):
-    """What every dataset has that the service mints."""
+    """The settings of every dataset that the service mints."""
 
     generators: tuple[Name, ...] = Field(default=("fashion-mnist",), min_length=1)
     classes: tuple[str | int, ...] | None = None
-    """Names or indices; None takes all. The classifier has an output for every class of the generators anyway."""
+    """The classes that occur, by name or label; None takes all. The classifier has an output for every class of the
+    generators anyway."""
     size: int = Field(default=4000, ge=2)
-    """N, in images."""
+    """N, the number of images in the dataset."""
     first: Portion = Portion()
-    """Of the images that the first epoch learns from (line 5 of Alg. 2, line 14 of Alg. 1)."""
+    """How the images are chosen that the first epoch learns from (line 5 of Alg. 2, line 14 of Alg. 1)."""
     labels: Literal["hard", "soft"] = "hard"
     """What is learned: the class that was ordered, or the teacher's probabilities."""
     teacher: TeacherSource | None = None
-    """Filters, verifies and gives soft labels, where a portion or `labels` asks for it."""
+    """The classifier that filters, verifies and gives soft labels, where a portion or `labels` asks for it."""
     late: Annotated[Wait | Skip, Field(discriminator="kind")] = Wait()
     outage_s: float = Field(default=300.0, ge=0)
     """How long to wait for a Redis, a ring or workers that have gone, before giving up."""
     ticket_size: int | None = Field(default=None, ge=1, le=MAX_TICKET)
-    """In images; None is 64, or as many as fit into a slot."""
+    """How many images a ticket has; None is 64, or as many as fit into a slot."""
     ring_slots: int = Field(default=16, ge=1, le=4096)
-    """Tickets that Redis holds for this run at most; when they are full, the workers wait."""
+    """How many slots the run's ring has, for a ticket each: when they are full, the workers wait."""
 
     @model_validator(mode="after")
     def _soft_labels_come_from_a_teacher(self) -> Self:
@@ -93,22 +94,24 @@ class Minted(_FromService):
     kind: Literal["minted"] = "minted"
     replacement: float = Field(default=0.5, ge=0, le=1)
     victims: Victims = "random"
-    """Which images an epoch's fresh ones replace."""
+    """How the images are chosen that an epoch's fresh ones replace."""
     fresh: tuple[Portion, ...] = Field(default=(Portion(strategy="hsm"), Portion()), min_length=1)
-    """Of the r·N images that come in after each epoch: half mined, half random (lines 8 and 9), or any other mix."""
+    """How the r·N images are chosen that come in after each epoch: half mined, half random (lines 8 and 9 of Alg. 2),
+    or any other mix."""
     staleness: Literal[0, 1] = 0
-    """0: an epoch's images are ordered when it is trained, and aimed at it. 1: they are minted while it trains, and
-    aimed at the epoch before."""
+    """The age that a batch may have. 0: an epoch's images are ordered when it is trained, and aimed at it. 1: they are
+    minted while it trains, and aimed at the epoch before."""
     quotas: ClassQuotas | None = None
-    """None orders as many of each class, and keeps it so; with quotas the dataset's classes drift towards them."""
+    """The class quotas of fresh images, which the dataset's classes drift towards; None orders as many of each class,
+    and keeps it so."""
 
     @property
     def first_images(self) -> int:
-        """Images that are ordered at the start: N."""
+        """How many images are ordered at the start: N."""
         return self.size
 
     def fresh_images(self, birth: int) -> int:
-        """Images that are fresh in epoch `birth` ≥ 1: r·N, rounded."""
+        """How many images are fresh in epoch `birth` ≥ 1: r·N, rounded."""
         return round(self.replacement * self.size)
 
     @model_validator(mode="after")
@@ -133,11 +136,11 @@ class Collected(_FromService):
 
     kind: Literal["collected"]
     step: int = Field(default=400, ge=1)
-    """M, in images."""
+    """M, the number of images that are added in a step."""
     mined: Portion = Portion(strategy="hsm")
-    """Of what is added (line 17); its `from_epoch` counts the steps, from 1."""
+    """How the images are chosen that are added (line 17 of Alg. 1); its `from_epoch` counts the steps, from 1."""
     epochs_per_step: int = Field(default=1, ge=1)
-    """That the collecting classifier is trained before each step (line 16)."""
+    """How many epochs the collecting classifier is trained for before each step (line 16 of Alg. 1)."""
 
     staleness: ClassVar[Literal[0]] = 0
     victims: ClassVar[Literal["random"]] = "random"
@@ -146,21 +149,21 @@ class Collected(_FromService):
 
     @property
     def fresh(self) -> tuple[Portion, ...]:
-        """Of what is added in each step."""
+        """How the images are chosen that are added in each step."""
         return (self.mined,)
 
     @property
     def first_images(self) -> int:
-        """Images that are ordered at the start: M."""
+        """How many images are ordered at the start: M."""
         return self.step
 
     @property
     def steps(self) -> int:
-        """How often images are added: until there are N."""
+        """How many steps add images, until there are N."""
         return -(-(self.size - self.step) // self.step)
 
     def fresh_images(self, birth: int) -> int:
-        """Images that are added in step `birth` ≥ 1: M, and in the last one what is left to N."""
+        """How many images are added in step `birth` ≥ 1: M, and in the last one what is left to N."""
         return min(self.step, self.size - birth * self.step)
 
     @model_validator(mode="after")
@@ -175,11 +178,13 @@ class Real(Frozen):
 
     kind: Literal["real"] = "real"
     data: str = Field(default="fashion-mnist", min_length=1)
-    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`)."""
+    """The real images: fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file
+    (`nonesuch.realdata.labelled.read_labelled`)."""
     folder: Path | None = None
-    """Of Fashion-MNIST's files; None is where they are found."""
+    """The folder of Fashion-MNIST's files; None is where they are found."""
     validation_per_class: int | None = Field(default=None, ge=1)
-    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
+    """How many images of each class are cut from data without a validation split; None is a tenth of the smallest
+    class."""
     split: Literal["train"] = "train"
     size: int = Field(default=4000, ge=2)
 
@@ -190,10 +195,10 @@ class Augmented(Frozen):
 
     kind: Literal["augmented"]
     percent: float = Field(default=25.0, gt=0)
-    """p; 25, 50 and 100 in the paper."""
+    """p, how many images are minted for every 100 real ones; 25, 50 and 100 in the paper."""
     real: Real = Real()
     minted: Minted = Field(default=Minted(), validate_default=True)
-    """Its size follows from `percent`; its replacement, if not given, is 0."""
+    """The minted images: their size follows from `percent`; their replacement, if not given, is 0."""
 
     @field_validator("minted", mode="before")
     @classmethod

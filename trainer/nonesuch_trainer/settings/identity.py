@@ -25,7 +25,7 @@ class RunIdentity:
     """A run's settings as its checkpoints carry them."""
 
     document: str
-    """All of them, as JSON."""
+    """All settings of the run, as JSON."""
 
     @classmethod
     def of(cls, config: TrainConfig) -> Self:

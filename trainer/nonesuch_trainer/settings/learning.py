@@ -22,16 +22,16 @@ class Optimiser(Frozen):
     """Fractions of the run at which the learning rate is multiplied by `decay`."""
     decay: float = Field(default=0.1, gt=0, le=1)
     warmup_epochs: float = Field(default=0.0, ge=0)
-    """Over which the learning rate rises linearly from 0."""
+    """The epochs over which the learning rate rises linearly from 0."""
 
 
 class Augment(Frozen):
     """Changes to each image whenever it is shown."""
 
     shift: int = Field(default=0, ge=0)
-    """Pixels by which it is moved at most, in each direction; black comes in."""
+    """How many pixels an image is moved at most, in each direction; black comes in."""
     hflip: bool = False
-    """Mirrored with probability 1/2."""
+    """Whether an image is mirrored with probability 1/2."""
 
 
 class Learning(Frozen):
@@ -45,19 +45,20 @@ class Learning(Frozen):
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
     precision: Literal["float32", "bfloat16"] = "float32"
-    """The type of the convolutions (autocast)."""
+    """The floating-point type of the convolutions (autocast)."""
 
 
 class Evaluate(Frozen):
     """Real images that judge the classifier. Nothing is learned from them, and nothing chosen by them."""
 
     data: str = Field(default="fashion-mnist", min_length=1)
-    """fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file (`realdata.labelled.read_labelled`).
-    Images of another size are fitted to the generator's."""
+    """The judging images: fashion-mnist, a folder of class folders, or an IDX, Parquet or NPZ file
+    (`nonesuch.realdata.labelled.read_labelled`). Images of another size are fitted to the generator's."""
     folder: Path | None = None
-    """Of Fashion-MNIST's files; None is where they are found."""
+    """The folder of Fashion-MNIST's files; None is where they are found."""
     validation_per_class: int | None = Field(default=None, ge=1)
-    """How many of each class are cut from data without a validation split; None is a tenth of the smallest class."""
+    """How many images of each class are cut from data without a validation split; None is a tenth of the smallest
+    class."""
     split: Split = "test"
     every: int = Field(default=1, ge=1)
-    """In epochs; the last epoch is judged in any case."""
+    """How many epochs pass from one judging to the next; the last epoch is judged in any case."""

@@ -1,1 +1,1 @@
-"""Where a run's images come from: the service, a folder of real ones, or both."""
+"""The sources of a run's images: the service, a folder of real ones, or both."""

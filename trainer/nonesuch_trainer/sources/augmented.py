@@ -18,7 +18,7 @@ from nonesuch_trainer.sources.source import First, Renewal
 
 
 class AugmentedSource:
-    """A `Source` of both kinds; its replacement fraction r is of the minted part.
+    """A `Source` of real and of minted images; its replacement fraction r is of the minted ones.
 
     Raises what `RealSource` and `MintedSource` raise, and `InvalidValue` when their images do not belong together.
     """

@@ -45,12 +45,15 @@ class ClassErrors:
     def __init__(self, quotas: ClassQuotas, judging: Evaluate, facts: Facts, device: torch.device) -> None:
         self._judge = Judge.load(judging.model_copy(update={"split": quotas.split}), facts, device)
         self.use = Use(by="class quotas", information="labelled", what=self._judge.name)
-        """For the run's ledger."""
+        """What class quotas use of real information, for the run's ledger."""
 
     def of(
         self, model: nn.Module, normalisation: Normalisation, between: Callable[[], None] = lambda: None
     ) -> dict[int, float]:
-        """In [0, 1] by label. Blocks while it looks at every image; `between` is called after every batch."""
+        """A classifier's error in [0, 1], by label. Blocks while it looks at every image.
+
+        `between` is called after every batch.
+        """
         return {
             label: 1.0 - accuracy
             for label, accuracy in self._judge.evaluate(model, normalisation, between).per_class.items()

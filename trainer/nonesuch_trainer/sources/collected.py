@@ -35,13 +35,17 @@ from nonesuch_trainer.sources.minted import MintedSource
 from nonesuch_trainer.sources.source import First, Fresh
 
 COLLECTING = "collecting.safetensors"
-"""The checkpoint of this phase; its state's epoch is the number of steps that are done."""
+"""The checkpoint of a run that collects its dataset; its state's epoch is the number of steps that are done."""
 RECORDS = "collecting.jsonl"
-"""A line for each step: an `EpochRecord` of its last epoch, and of what was mined after it; `epoch` is the step."""
+"""The records of a run that collects its dataset, a line for each step: an `EpochRecord` of its last epoch, and of what
+was mined after it; `epoch` is the step."""
 
 
 class CollectedSource(MintedSource):
-    """A `Source` whose first dataset is all there is. Raises, when it is made, what `MintedSource` raises."""
+    """A `Source` whose first dataset, grown with hard samples, is all there is.
+
+    Raises, when it is made, what `MintedSource` raises.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class CollectedSource(MintedSource):
         stop: threading.Event,
         reporter: RunReporter,
     ) -> None:
-        """`how` the run's classifier will learn, the collecting one does too; `folder` gets checkpoint and records."""
+        """`how` says how the run's classifier and the collecting one learn; `folder` gets checkpoint and records."""
         super().__init__(dataset, link, name=name, seed=how.seed, stop=stop, say=reporter.say)
         self._collected, self._how, self._identity, self._folder = dataset, _phase(how), identity, folder
         self._resume, self._stop, self._reporter = resume, stop, reporter
@@ -129,7 +133,7 @@ def _train(
     epochs: int,
     between: Callable[[int, int], None],
 ) -> Learned:
-    """Line 16: some epochs on what there is so far. The steps are those of the whole phase."""
+    """Train for some epochs on what there is so far (line 16 of Alg. 1). The steps are those of the whole phase."""
     before = state.epoch * epochs
     for epoch in range(before, before + epochs):
         learned = learn(model, optimiser, state.resident, how, epoch, between)
@@ -137,7 +141,7 @@ def _train(
 
 
 def _grown(state: RunState, step: int, learned: Learned, fresh: Fresh) -> RunState:
-    """Line 18: what was mined is appended."""
+    """The state with what was mined appended (line 18 of Alg. 1)."""
     record = EpochRecord(epoch=step, **asdict(learned), **fresh.numbers)
     return RunState(
         epoch=step,

@@ -27,7 +27,7 @@ from nonesuch_trainer.sources.teacher import read_teacher
 
 
 class MintedSource:
-    """A `Source` that places orders.
+    """A `Source` of minted images, which it places orders for.
 
     Args:
         dataset: what is ordered.
@@ -77,7 +77,7 @@ class MintedSource:
         return First(ResidentDataset.of(images, device), tally)
 
     def first_images(self, on_progress: OnProgress) -> tuple[LabelledImages, Tally]:
-        """What the run begins with. Blocks until it is there.
+        """The images that the run begins with. Blocks until they are there.
 
         Raises `OrderFailed` when the strategy could not make every image.
         """
@@ -104,7 +104,10 @@ class MintedSource:
         self._supply.poll()
 
     def collect(self, version: int, on_progress: OnProgress) -> Fresh:
-        """Raises `IntegrityError` when a batch is older than the run's staleness allows."""
+        """The images that were ordered last (see `Renewal.collect`).
+
+        Raises `IntegrityError` when a batch is older than the run's staleness allows.
+        """
         came = self._supply.collect(self._dataset.late, on_progress)
         age = None if came.oldest_version is None else version - came.oldest_version
         if age is not None and age > self.staleness:

@@ -1,7 +1,7 @@
-"""What a run orders: its settings, its generators and where it is as parts of an epoch's images. No I/O.
+"""What a run orders: the parts of each epoch's images, by its settings, its generators and how far it is. No I/O.
 
-`nonesuch.smoothed.orders` makes the orders of them. Order `<ring>-0-0` fills the dataset, `<ring>-3-0` brings what is
-fresh in epoch 3 (epochs are counted from 0; Alg. 1 counts its steps instead).
+`nonesuch.smoothed.orders` makes the orders of these parts. Order `<ring>-0-0` fills the dataset, `<ring>-3-0` brings
+what is fresh in epoch 3 (epochs are counted from 0; Alg. 1 counts its steps instead).
 """
 
 import socket
@@ -38,7 +38,7 @@ class Ordering:
         self.generators: tuple[GeneratorInfo, ...] = tuple(catalog.generator(g) for g in dataset.generators)
         self.classes = resolve_classes(dataset.classes, self.generators[0].class_names)
         self.teacher: SnapshotRef | None = None
-        """What every order names, if the run has a teacher."""
+        """The teacher's snapshot, which every order names; None if the run has no teacher."""
         channels = [name]
         if dataset.teacher is not None:
             self.teacher = SnapshotRef(channel=f"{name}-teacher", version=0)

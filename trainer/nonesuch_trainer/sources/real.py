@@ -43,7 +43,7 @@ class RealSource:
     renewal = None
 
     def __init__(self, dataset: Real, *, seed: int, image_shape: tuple[int, int, int] | None = None) -> None:
-        """`image_shape` (H, W, C) is what they are fitted to; None leaves them as they are."""
+        """`image_shape` (H, W, C) is what the images are fitted to; None leaves them as they are."""
         real = read_labelled(
             dataset.data,
             dataset.split,
@@ -79,7 +79,7 @@ class RealSource:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Nothing was asked of anybody."""
+        """Does nothing: nothing was asked of anybody."""
 
     def first(self, device: torch.device, on_progress: OnProgress) -> First:
         return First(ResidentDataset.of(self.images, device))

@@ -1,4 +1,4 @@
-"""Where a run's images come from: the service (`minted`, `collected`), a folder (`real`), or both (`augmented`)."""
+"""The source of a run's images: the service (`minted`, `collected`), a folder (`real`), or both (`augmented`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from nonesuch_trainer.learning.facts import Facts
 
 @dataclass(frozen=True, eq=False)
 class First:
-    """What the first epoch learns from."""
+    """What a run begins with: the dataset that its first epoch learns from."""
 
     dataset: ResidentDataset
     tally: Tally = NOTHING
-    """What became of the latents that were tried."""
+    """What became of the latents that were tried for the dataset."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fresh:
-    """What came for one epoch."""
+    """The images that came for one epoch."""
 
     came: Came
     age: int | None
@@ -34,7 +34,7 @@ class Fresh:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The fields of `EpochRecord` of the same names."""
+        """What came, in numbers: fields of `EpochRecord`, by name."""
         tally = self.came.tally
         return {
             "ordered": self.came.ordered,
@@ -65,10 +65,13 @@ class Renewal(Protocol):
         """
 
     def poll(self) -> None:
-        """Take in what has come. Does not wait."""
+        """Take in the images that have come. Does not wait."""
 
     def collect(self, version: int, on_progress: OnProgress) -> Fresh:
-        """What was ordered last. Blocks until it is complete, or late by the run's policy. `version` is today's."""
+        """The images that were ordered last. Blocks until they are complete, or late by the run's policy.
+
+        `version` is that of the trainer's latest snapshot.
+        """
 
 
 class Source(Protocol):
