@@ -1,1 +1,1 @@
-"""From a request to an order that can be filled, and to the recipe by which the same bytes can be had again."""
+"""The way from a request to an order that can be filled, and to the recipe by which the same bytes can be had again."""

@@ -1,1 +1,1 @@
-"""From an accepted order to bytes on the wire."""
+"""The way from an accepted order to bytes on the wire."""
