@@ -78,7 +78,7 @@ def test_an_order_becomes_the_same_images_in_parquet_and_in_arrow(running, tmp_p
         (["--param", "sigma"], "'sigma' is not of the form name=value"),
         (["--param", "sigma=3", "--param", "truncation=0.5"], "sigma 3 cannot be used: 1.0 was expected (truncation"),
         (["--strategy", "magic"], "unknown strategy 'magic': the workers know filtered, hsm, mixture"),
-        (["--out", "images.png"], "ends in neither .parquet nor .arrow"),
+        (["--out", "images.png"], "ends in none of .arrows, .arrow, .parquet"),
     ],
 )
 def test_bad_orders_are_one_clear_line(running, tmp_path: Path, arguments: list[str], message: str) -> None:
