@@ -51,7 +51,7 @@ class RealImages:
         images: (N, H, W, C) uint8.
         labels: (N,) int32, in [0, len(class_names)).
         class_names: one for each class, in the order of the labels.
-        name: what they are, for people: "fashion-mnist/train".
+        name: what they are, for people: "fashion-mnist/train", "data/train (Training)" if that is its folder.
     """
 
     images: NDArray[np.uint8]

@@ -43,14 +43,14 @@ def read_labelled(
         source: one of
             - "fashion-mnist" (`load_fashion_mnist`), with its declared splits;
             - a folder of class folders with PNG, JPEG, BMP or WebP files, in subfolders or not. Classes are sorted by
-              name; images in no class folder are not read. If it has folders train, validation (or val, valid) and test
-              with the class folders in them, these are the splits;
+              name; images in no class folder are not read. If it has folders train, validation and test with the class
+              folders in them, these are the splits, in the usual spellings (`splits`): Training, val_set, dev;
             - a folder with MNIST's IDX files: train-images-idx3-ubyte, train-labels-idx1-ubyte, and t10k-… as "test",
               gzipped or plain. Classes are named in `class_names.json`, a list, or else "0", "1", …;
             - an IDX file of images, …-images-idx3-ubyte, with its …-labels-idx1-ubyte beside it;
             - a Parquet file, or a folder of them, with columns `image` (`shards`) and `label`, integers or strings.
-              Names of files or folders give the splits: train-00000-of-00003.parquet. Classes are named in our own
-              metadata or Hugging Face's, or else are "0", "1", … or the sorted strings;
+              Names of files or folders give the splits, spelled likewise: train-00000-of-00003.parquet. Classes are
+              named in our own metadata or Hugging Face's, or else are "0", "1", … or the sorted strings;
             - an NPZ file with uint8 `images` and `labels` and maybe `class_names`, or x_train, y_train, x_test, y_test
               as Keras saves them. (N, H, W) or (N, H, W, C).
         image_shape: (H, W, C) wanted, where C is 1 or 3: images are scaled and cut to it (`decoding.Canvas`). None is
@@ -84,7 +84,8 @@ def read_labelled(
             "leave the number out",
             field="validation_per_class",
         )
-    part = _part(stored, "train" if cut and split == "validation" else split, source)
+    stored_split: Split = "train" if cut and split == "validation" else split
+    part = _part(stored, stored_split, source)
     labels, names = _labels(stored, part)
     images = part.images()
     if len(images) != len(labels):
@@ -99,7 +100,7 @@ def read_labelled(
         images=_read(images, rows, image_shape, on_images),
         labels=labels[rows],
         class_names=names,
-        name=f"{_shown(path)}/{split}",
+        name=f"{_shown(path)}/{split}{_called(part, stored_split)}",
     )
 
 
@@ -123,6 +124,11 @@ def _fashion_mnist(
 def _shown(path: Path) -> str:
     """The path's last part, unless that would be taken for the declared splits, which those of a folder are not."""
     return str(path.absolute()) if name_of(path) == FASHION_MNIST else name_of(path)
+
+
+def _called(part: LabelledSplit, split: Split) -> str:
+    """How the source itself calls a split, where that is another word: " (Training)"."""
+    return "" if part.called in (None, split) else f" ({part.called})"
 
 
 def _part(stored: LabelledSource, split: Split, source: str) -> LabelledSplit:

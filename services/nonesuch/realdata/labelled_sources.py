@@ -19,13 +19,13 @@ from nonesuch.realdata import npz, sources
 from nonesuch.realdata.fashion_mnist import IDX_FILES, Split, idx_file, read_idx
 from nonesuch.realdata.shards import Shards
 from nonesuch.realdata.sources import Arrays, ImageFiles, ImageSource, files_in, first_bytes, is_idx, reading
-from nonesuch.realdata.splits import SPLITS, by_split, files_by_split
+from nonesuch.realdata.splits import check_no_splits_below, files_by_split, split_folders, split_word, tree_of
 
 KINDS = f"{sources.KINDS} with its labels beside it, an NPZ file, or fashion-mnist"
 _CLASS_NAMES = "class_names.json"
 _NPZ: dict[Split, tuple[tuple[str, str], ...]] = {  # images and labels, as we, Keras and MedMNIST call them
     "train": (("images", "labels"), ("x_train", "y_train"), ("train_images", "train_labels")),
-    "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "validation": (("x_val", "y_val"), ("x_valid", "y_valid"), ("val_images", "val_labels")),
     "test": (("x_test", "y_test"), ("test_images", "test_labels")),
 }
 
@@ -40,6 +40,8 @@ class LabelledSplit:
     """Reads (N,) integers, or strings."""
     images: Callable[[], ImageSource]
     """Opens the N images."""
+    called: str | None = None
+    """What the source calls the split, in its own spelling; None if it does not."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def open_labelled(path: Path) -> LabelledSource:
         if any(idx_file(path, images) for images, _ in IDX_FILES.values()):
             return _idx_folder(path)
         images, shards = files_in(path)
-        return _class_folders(path, images) if images else _parquet(files_by_split(path, shards))
+        return _class_folders(path, images) if images else _parquet(files_by_split(path, shards), path)
     match first_bytes(path, KINDS):
         case b"PAR1":
             return _parquet({"train": [path]})
@@ -73,18 +75,17 @@ def open_labelled(path: Path) -> LabelledSource:
 
 def _class_folders(folder: Path, files: Sequence[Path]) -> LabelledSource:
     """FOLDER/<class>/…, or FOLDER/<split>/<class>/…; classes are sorted by name. `files` are all images, sorted."""
-    tops = _folders(folder)
-    splits = tops & SPLITS.keys()
-    if splits and (tops <= SPLITS.keys() or ("train" in tops and len(splits) > 1)):  # "train" may be a class
-        roots = by_split({name: folder / name for name in sorted(splits)}, folder)
-    else:
-        roots = {"train": folder}
+    tree = tree_of(folder, files)
+    splits = split_folders(folder, tree)
+    roots = splits or {"train": folder}
+    for root in roots.values():
+        check_no_splits_below(root, tree, folder)
     names = tuple(sorted(_folders(roots.get("train") or next(iter(roots.values())))))
-    parts = {split: _class_part(root, files, names) for split, root in roots.items()}
+    parts = {split: _class_part(root, files, names, root.name if splits else None) for split, root in roots.items()}
     return LabelledSource(parts, names)
 
 
-def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...]) -> LabelledSplit:
+def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...], called: str | None) -> LabelledSplit:
     @cache
     def images() -> list[Path]:
         return [path for path in files if path.is_relative_to(root) and path.parent != root]
@@ -101,7 +102,7 @@ def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...]) -> La
         depth = len(root.parts)
         return np.array([numbers[path.parts[depth]] for path in images()], np.int64)
 
-    return LabelledSplit(str(root), labels, lambda: ImageFiles(images()))
+    return LabelledSplit(str(root), labels, lambda: ImageFiles(images()), called)
 
 
 def _folders(folder: Path) -> set[str]:
@@ -109,14 +110,17 @@ def _folders(folder: Path) -> set[str]:
         return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
 
-def _parquet(files: Mapping[Split, Sequence[Path]]) -> LabelledSource:
+def _parquet(files: Mapping[Split, Sequence[Path]], folder: Path | None = None) -> LabelledSource:
     shards = {split: Shards(paths) for split, paths in files.items()}
     names = (shards.get("train") or next(iter(shards.values()))).class_names()
 
     def images(split: Split) -> ImageSource:
         return shards[split]
 
-    parts = {s: LabelledSplit(str(files[s][0]), shards[s].labels, partial(images, s)) for s in shards}
+    def called(split: Split) -> str | None:
+        return None if folder is None else split_word(files[split][0], folder) or None
+
+    parts = {s: LabelledSplit(str(files[s][0]), shards[s].labels, partial(images, s), called(s)) for s in shards}
     return LabelledSource(parts, names)
 
 

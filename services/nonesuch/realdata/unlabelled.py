@@ -19,7 +19,7 @@ from nonesuch.realdata import sources
 from nonesuch.realdata.decoding import Canvas, OnImages, check_shape
 from nonesuch.realdata.fashion_mnist import Split, load_fashion_mnist, read_idx
 from nonesuch.realdata.shards import Shards
-from nonesuch.realdata.splits import SPLITS, files_by_split
+from nonesuch.realdata.splits import files_by_split, split_folders, split_of, tree_of
 
 KINDS = f"{sources.KINDS}, or fashion-mnist/train, fashion-mnist/validation or fashion-mnist/test"
 _NAMED = re.compile(r"fashion-mnist/(train|validation|test)")
@@ -63,7 +63,8 @@ def read_images(
         path: one of
             - "fashion-mnist/train", "…/validation" or "…/test" (`load_fashion_mnist`); as a string only, a
               `Path` is always a path;
-            - a folder of PNG, JPEG, BMP or WebP files, in subfolders or not;
+            - a folder of PNG, JPEG, BMP or WebP files, in subfolders or not; of splits (`splits`) one is named, as in
+              FOLDER/train;
             - a Parquet file whose column `image` holds fixed-shape uint8 tensors as we export them, encoded images,
               or Hugging Face's {bytes, path} of such; or a folder of such files, in subfolders or not; where
               their names say that they are of several splits, as in train-00000-of-00003.parquet, FOLDER/train;
@@ -100,10 +101,13 @@ def _open(path: Path) -> sources.ImageSource:
     """The images at a path. Raises what `read_images` does."""
     if path.is_dir():
         return _open_folder(path)
-    if path.name in SPLITS and path.parent.is_dir() and not path.exists():  # FOLDER/train of a folder of shards
-        found = files_by_split(path.parent, sources.files_below(path.parent, (sources.PARQUET,)))
-        if SPLITS[path.name] in found:
-            return Shards(found[SPLITS[path.name]])
+    folder = path.parent
+    if (split := split_of(path.name)) and folder.is_dir() and not path.exists():  # of shards, or of FOLDER/Training
+        images = sources.files_below(folder, sources.ENDINGS)
+        if root := split_folders(folder, tree_of(folder, images)).get(split):
+            return _open_folder(root)
+        if found := files_by_split(folder, sources.files_below(folder, (sources.PARQUET,))).get(split):
+            return Shards(found)
     match sources.first_bytes(path, KINDS):
         case b"PAR1":
             return Shards([path])
@@ -119,6 +123,11 @@ def _open(path: Path) -> sources.ImageSource:
 def _open_folder(folder: Path) -> sources.ImageSource:
     images, shards = sources.files_in(folder)
     if images:
+        roots = split_folders(folder, tree_of(folder, images))
+        if len(roots) > 1:
+            raise InvalidValue(
+                f"{folder} holds images of {', '.join(roots)}: name one of them, as in {next(iter(roots.values()))}"
+            )
         return sources.ImageFiles(images)
     found = files_by_split(folder, shards)
     if len(found) > 1:
