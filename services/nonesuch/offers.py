@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from nonesuch.errors import GeneratorNotFound, InvalidOrder, NoWorkers
+from nonesuch.labels import ClassNames
 from nonesuch.ledger import Ledger, RealInformation, Use
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
@@ -24,7 +25,8 @@ class GeneratorInfo(Frozen):
     """The sha256 of the weights (for `analytic`, which has none, that of its parameters as JSON)."""
     image_shape: tuple[int, int, int]
     """(H, W, C) of the uint8 images that the generator mints."""
-    class_names: tuple[str, ...]
+    class_names: ClassNames
+    """By label."""
     z_dim: int = Field(ge=1)
     differentiable: bool = True
     max_sigma: float = 1.0

@@ -8,6 +8,7 @@ itself. Truncation t means z = t · truncnorm(−2, 2), as in pytorch-pretrained
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.labels import distinct_names
 from nonesuch.ledger import NO_USES, Ledger
 from nonesuch.offers import GeneratorInfo, ledger_of_generators
 
@@ -230,8 +232,13 @@ def indices_of(batch: pa.RecordBatch) -> NDArray[np.int64]:
 
 
 def class_names_of(schema: pa.Schema) -> tuple[str, ...]:
-    """The class names, by label."""
-    return tuple(json.loads(schema.metadata[b"nonesuch.class_names"]))
+    """The class names, by label, each of them once (`labels.distinct_names`)."""
+    return _parsed_names(schema.metadata[b"nonesuch.class_names"])
+
+
+@lru_cache(maxsize=8)
+def _parsed_names(data: bytes) -> tuple[str, ...]:
+    return distinct_names(json.loads(data))
 
 
 def soft_labels_of(batch: pa.RecordBatch) -> NDArray[np.float16] | None:

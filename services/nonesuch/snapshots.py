@@ -20,6 +20,7 @@ from nonesuch.errors import (
     PreconditionFailed,
     SnapshotNotFound,
 )
+from nonesuch.labels import ClassNames
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
@@ -49,7 +50,7 @@ class SnapshotHeader(Frozen):
     image_shape: tuple[Side, Side, Side]
     """(H, W, C) of the images that the classifier was trained on."""
     classes: int = Field(ge=2, le=1_000_000)
-    class_names: tuple[str, ...] = ()
+    class_names: ClassNames = ()
     """The names of the classes, by label; empty if nobody said. A generator with other names is refused."""
     mean: tuple[float, ...] = Field(min_length=1)
     std: tuple[float, ...] = Field(min_length=1)

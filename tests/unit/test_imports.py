@@ -40,8 +40,8 @@ ALLOWED = {("trainer/nonesuch_trainer/bna/spreading.py", "ray")}
 FLOORS: Mapping[str, tuple[str, ...]] = {
     "nonesuch": (
         "effects errors model seeds tally",
-        "host ledger sequencer",
-        "config labels offers plugins realdata weights",
+        "host labels ledger sequencer",
+        "config offers plugins realdata weights",
         "link schema",
         "catalog rings snapshots",
         "classifiers orders readers",

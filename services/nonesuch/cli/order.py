@@ -26,7 +26,11 @@ def order(
         str | None, typer.Option(help="The classifier that filters and verifies: a channel, or channel@version.")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Class names or numbers, separated by commas; all of them if left out.")
+        list[str] | None,
+        typer.Option(
+            help="Class names or numbers, separated by commas (a name with commas in double quotes); all of them if "
+            "left out. May be repeated."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same order with the same seed is the same images.")] = 0,
     acceptance: Annotated[
@@ -40,7 +44,7 @@ def order(
     from nonesuch.cli.export import export
     from nonesuch.host.files import write_json
     from nonesuch.host.progress import progress
-    from nonesuch.labels import Balanced, resolve_classes
+    from nonesuch.labels import Balanced, classes_in, resolve_classes
     from nonesuch.link import Link
     from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, parse_params, wait_for_workers
     from nonesuch.rings import RingSpec
@@ -51,7 +55,7 @@ def order(
         catalog = link.run(wait_for_workers(link.keys))
         generators = tuple(generator or [catalog.choose(None).id])
         info = catalog.generator(generators[0])
-        chosen = resolve_classes(None if classes is None else [c.strip() for c in classes.split(",")], info.class_names)
+        chosen = resolve_classes(classes_in(classes, info.class_names) if classes else None, info.class_names)
         name = f"export-{uuid.uuid4().hex}"
         wanted = Order(
             id=name,

@@ -6,17 +6,20 @@ asks for them.
 Legend: N images, H×W×C pixels wanted, K classes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nonesuch.errors import DataNotFound, IntegrityError, InvalidValue
+from nonesuch.labels import distinct_names
 from nonesuch.realdata.decoding import Canvas, OnImages, Shape, check_shape
 from nonesuch.realdata.fashion_mnist import VALIDATION_PER_CLASS, RealImages, Split, drawn_rows, load_fashion_mnist
 from nonesuch.realdata.labelled_sources import LabelledSource, LabelledSplit, open_labelled
-from nonesuch.realdata.sources import Arrays, ImageSource, name_of
+from nonesuch.realdata.sources import Arrays, ImageSource, check_text, name_of
 
 FASHION_MNIST = "fashion-mnist"
 VALIDATION_FRACTION = 0.1
@@ -59,6 +62,8 @@ def read_labelled(
         folder: of Fashion-MNIST's files; None is where they are found.
         on_images: told now and then how many more images were read; what it raises ends the reading.
 
+    Names of classes are in the Unicode form NFC, and distinct (`labels.distinct_names`).
+
     Raises:
         DataNotFound: there is nothing at `source`, or no such split, no images, no labels, or no class folders in it.
         InvalidValue: the arguments cannot work, the source is of another kind, or its images differ in shape.
@@ -76,6 +81,7 @@ def read_labelled(
     if source == FASHION_MNIST:
         return _fashion_mnist(split, image_shape, validation_per_class, folder, on_images)
     path = Path(source)
+    check_text(path)
     stored = open_labelled(path)
     cut = "validation" not in stored.parts
     if not cut and validation_per_class is not None:
@@ -143,8 +149,9 @@ def _part(stored: LabelledSource, split: Split, source: str) -> LabelledSplit:
 def _labels(stored: LabelledSource, part: LabelledSplit) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """The labels, (N,) in [0, K), and the K names. Classes that nobody declares are those of the training images."""
     found = part.labels()
-    names = stored.class_names
-    if names is None:
+    if stored.class_names is not None:
+        names = _distinct(stored.class_names, part)
+    else:
         training = stored.parts.get("train", part)
         names = _names(found if training is part else training.labels(), training)
     if found.dtype.kind == "U":
@@ -166,13 +173,21 @@ def _labels(stored: LabelledSource, part: LabelledSplit) -> tuple[NDArray[np.int
     return labels, names
 
 
+def _distinct(names: Sequence[str], part: LabelledSplit) -> tuple[str, ...]:
+    try:
+        return distinct_names(names)
+    except InvalidValue as error:
+        raise InvalidValue(f"{part.name}: {error}", field=error.field) from None
+
+
 def _numbered(labels: NDArray[Any], names: tuple[str, ...], part: LabelledSplit) -> NDArray[np.int64]:
     """(N,) strings to their places among the names."""
-    known, where = np.unique(labels, return_inverse=True)
+    written, where = np.unique(labels, return_inverse=True)
     numbers = {name: i for i, name in enumerate(names)}
-    if unknown := [str(name) for name in known if str(name) not in numbers]:
+    known = [normalize("NFC", str(name)) for name in written]
+    if unknown := [name for name in known if name not in numbers]:
         raise IntegrityError(f"{part.name} has the label {unknown[0]!r}, which is no class of {', '.join(names)}")
-    return np.array([numbers[str(name)] for name in known], np.int64)[where]
+    return np.array([numbers[name] for name in known], np.int64)[where]
 
 
 def _names(labels: NDArray[Any], part: LabelledSplit) -> tuple[str, ...]:
@@ -180,7 +195,7 @@ def _names(labels: NDArray[Any], part: LabelledSplit) -> tuple[str, ...]:
     if not len(labels):
         raise DataNotFound(f"{part.name} has no labels")
     if labels.dtype.kind == "U":
-        return tuple(str(name) for name in np.unique(labels))
+        return _distinct(sorted({normalize("NFC", str(name)) for name in np.unique(labels)}), part)
     if labels.max() >= len(labels):  # some class would be empty: say so before so many are named
         raise IntegrityError(
             f"{part.name} has {len(labels)} images, but a label is {labels.max()}: labels count from 0, without gaps"

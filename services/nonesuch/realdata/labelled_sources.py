@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,11 +77,14 @@ def open_labelled(path: Path) -> LabelledSource:
 def _class_folders(folder: Path, files: Sequence[Path]) -> LabelledSource:
     """FOLDER/<class>/…, or FOLDER/<split>/<class>/…; classes are sorted by name. `files` are all images, sorted."""
     tree = tree_of(folder, files)
+    for place, inner in tree.items():
+        for name in inner:
+            sources.check_text(place / name)
     splits = split_folders(folder, tree)
     roots = splits or {"train": folder}
     for root in roots.values():
         check_no_splits_below(root, tree, folder)
-    names = tuple(sorted(_folders(roots.get("train") or next(iter(roots.values())))))
+    names = tuple(sorted(_classes(roots.get("train") or next(iter(roots.values())))))
     parts = {split: _class_part(root, files, names, root.name if splits else None) for split, root in roots.items()}
     return LabelledSource(parts, names)
 
@@ -92,22 +96,37 @@ def _class_part(root: Path, files: Sequence[Path], names: tuple[str, ...], calle
 
     def labels() -> NDArray[np.int64]:
         numbers = {name: i for i, name in enumerate(names)}
-        own = _folders(root)
+        own = _classes(root)
         if not own:
             raise DataNotFound(
                 f"{root} has no class folders: put the images of each class into a folder with the class's name"
             )
-        if unknown := own - numbers.keys():
-            raise InvalidValue(f"{root / min(unknown)} is no class of the training images: rename it, or take it away")
+        if unknown := own.keys() - numbers.keys():
+            raise InvalidValue(
+                f"{root / own[min(unknown)]} is no class of the training images: rename it, or take it away"
+            )
         depth = len(root.parts)
-        return np.array([numbers[path.parts[depth]] for path in images()], np.int64)
+        by_folder = {folder: numbers[name] for name, folder in own.items()}
+        return np.array([by_folder[path.parts[depth]] for path in images()], np.int64)
 
     return LabelledSplit(str(root), labels, lambda: ImageFiles(images()), called)
 
 
-def _folders(folder: Path) -> set[str]:
-    with reading(folder, KINDS):
-        return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+def _classes(root: Path) -> dict[str, str]:
+    """The folder of each class, by the class's name: the folder's, in the Unicode form NFC."""
+    with reading(root, KINDS):
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    found: dict[str, str] = {}
+    for folder in folders:
+        sources.check_text(folder)
+        name = normalize("NFC", folder.name)
+        if name in found:
+            raise InvalidValue(
+                f"{root} has two folders called {name!r}, in different Unicode forms ({found[name]!a} and "
+                f"{folder.name!a}): put the images into one of them"
+            )
+        found[name] = folder.name
+    return found
 
 
 def _parquet(files: Mapping[Split, Sequence[Path]], folder: Path | None = None) -> LabelledSource:

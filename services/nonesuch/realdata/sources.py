@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonesuch.errors import DataNotFound, InvalidValue
+from nonesuch.labels import is_text
 from nonesuch.realdata.decoding import Canvas
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -64,7 +65,7 @@ class ImageFiles:
             file = self._files[row]
             with reading(file):
                 data = file.read_bytes()
-            canvas.add_encoded(data, str(file))
+            canvas.add_encoded(data, text_of(file))
 
 
 def files_below(folder: Path, endings: tuple[str, ...]) -> list[Path]:
@@ -104,6 +105,20 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, shards
 
 
+def text_of(path: Path) -> str:
+    """A path for messages, with bytes that are not UTF-8 as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_text(path: Path) -> None:
+    """Raises `InvalidValue` for a path whose last part is not UTF-8, and could not be written anywhere."""
+    if not is_text(name_of(path)):
+        raise InvalidValue(
+            f"the name of {text_of(path)} is not UTF-8, so it comes from another system: rename it, as "
+            "convmv --notest -f latin1 -t utf8 does"
+        )
+
+
 def name_of(path: Path) -> str:
     """The last part of a path, of "." too; of a link, its own."""
     return Path(os.path.abspath(path)).name
@@ -122,9 +137,9 @@ def reading(path: Path, kinds: str = KINDS) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataNotFound(f"there is nothing at {path}: name {kinds}") from None
+        raise DataNotFound(f"there is nothing at {text_of(path)}: name {kinds}") from None
     except OSError as error:
-        raise DataNotFound(f"cannot read {path}: {error.strerror}") from error
+        raise DataNotFound(f"cannot read {text_of(path)}: {error.strerror}") from error
 
 
 def first_bytes(path: Path, kinds: str = KINDS) -> bytes:

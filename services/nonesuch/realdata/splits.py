@@ -97,7 +97,8 @@ def split_folders(folder: Path, tree: Tree) -> dict[Split, Path]:
                 "into a split, or take it away"
             )
         return found
-    if {name.casefold() for name in splits} <= _CLASSES_TOO and not any(folder / name in tree for name in splits):
+    flat = not any(folder / name in tree for name in splits)
+    if flat and {" ".join(_words(name)) for name in splits} <= _CLASSES_TOO:
         return {}
     split, root = next(iter(found.items()))
     raise InvalidValue(

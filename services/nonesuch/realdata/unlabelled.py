@@ -88,6 +88,7 @@ def read_images(
         source, name = sources.Arrays(load_fashion_mnist(cast(Split, named[1]), folder).images, path), path
     else:
         path = Path(path)
+        sources.check_text(path)
         source = _open(path)
         name = sources.name_of(path) if path.exists() else f"{sources.name_of(path.parent)}/{path.name}"
     rng = np.random.Generator(np.random.Philox(seed))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from nonesuch.labels import MAX_NAME
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import Seed, SnapshotRef
 from nonesuch.snapshots import MAX_VERSION
@@ -16,7 +17,7 @@ MAX_GENERATORS = 64
 MAX_DEPTH = 16
 """The most levels of lists and objects in a body. What nests as deep as JSON may, only recursion could check."""
 
-ClassName = Annotated[str, StringConstraints(max_length=128)]
+ClassName = Annotated[str, StringConstraints(max_length=MAX_NAME)]
 """A class's name, short enough to look for similar ones."""
 
 
@@ -42,7 +43,10 @@ class MintRequest(Frozen):
 
     count: int | None = Field(default=None, ge=1, description="How many images; may be left out when quota says it.")
     classes: list[ClassName | int] | None = Field(
-        default=None, max_length=MAX_CLASSES, description="Names or numbers of classes, in equal shares; null is all."
+        default=None,
+        max_length=MAX_CLASSES,
+        description="Names or numbers of classes, in equal shares; null is all. A name counts as it is written, else "
+        "in any case if only one class is meant; a number is a label where no class has it for a name.",
     )
     quota: dict[ClassName, Annotated[int, Field(ge=0)]] | None = Field(
         default=None, max_length=MAX_CLASSES, description="Exact counts by class, instead of classes."

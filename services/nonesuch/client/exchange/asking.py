@@ -23,7 +23,8 @@ class Asked(TypedDict, total=False):
     """What images are asked for, besides how many. Keywords that are not in here are parameters of the strategy."""
 
     classes: Sequence[str | int]
-    """Names or numbers of classes, in equal shares; all of them if left out."""
+    """Names or numbers of classes, in equal shares; all of them if left out. A name counts as it is written, else in
+    any case if only one class is meant; a number is a label where no class has it for a name."""
     quota: Mapping[str, int]
     """Exact counts by class, instead of `count` and `classes`."""
     generator: str | Sequence[str]

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -412,3 +414,67 @@ def test_import_is_light() -> None:
     code = "import sys, nonesuch.realdata.labelled; print(*{'torch', 'PIL', 'pyarrow'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+def as_declared(path: Path) -> None:
+    write_idx(path, "train", slice(None))
+    (path / "class_names.json").write_text(json.dumps(SHARED))
+
+
+def as_declared_in_npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, images=IMAGES, labels=LABELS, class_names=np.array(SHARED))
+
+
+def as_declared_by_hugging_face(path: Path) -> None:
+    write_parquet(path, structs(), pa.array(LABELS), hugging_face(SHARED))
+
+
+SHARED = ("crane", unicodedata.normalize("NFD", "café"), "crane")
+
+
+@pytest.mark.parametrize("write", [as_declared, as_declared_in_npz, as_declared_by_hugging_face])
+def test_names_that_a_source_declares_are_made_distinct(write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / "source")
+    assert read_labelled(str(tmp_path / "source")).class_names == ("crane (0)", "café", "crane (2)")
+
+
+def test_labels_are_one_class_in_every_unicode_form(tmp_path: Path) -> None:
+    both = [unicodedata.normalize(form, "café") for form in ("NFC", "NFD")]  # type: ignore[arg-type]
+    names = np.array([both[i % 2] if i % 4 < 2 else "tea" for i in range(N)])
+    npz_of(images=IMAGES, labels=names)(tmp_path / "n.npz")
+    write_parquet(tmp_path / "p.parquet", structs(), pa.array(names.tolist()))
+    for name in ("n.npz", "p.parquet"):
+        real = read_labelled(str(tmp_path / name), validation_per_class=1)
+        assert (real.class_names, np.bincount(real.labels).tolist()) == ((both[0], "tea"), [17, 17])
+
+
+def folder_of(root: Path, name: str | bytes, rows: slice = slice(0, 4)) -> None:
+    place = os.path.join(os.fsencode(root), os.fsencode(name))
+    os.makedirs(place)
+    for i, image in enumerate(IMAGES[rows]):
+        with open(os.path.join(place, b"%d.png" % i), "wb") as file:
+            file.write(encoded(image))
+
+
+def test_class_folders_are_read_in_one_unicode_form(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))  # type: ignore[arg-type]
+    for split, name in (("train", composed), ("test", decomposed)):
+        folder_of(tmp_path / "d" / split, name)
+        folder_of(tmp_path / "d" / split, "tea")
+    for split in ("train", "validation", "test"):
+        assert read_labelled(str(tmp_path / "d"), split).class_names == (composed, "tea")  # type: ignore[arg-type]
+    folder_of(tmp_path / "d" / "train", decomposed)
+    with pytest.raises(InvalidValue, match=r"called 'café', in different Unicode forms \('cafe\\u0301' and"):
+        read_labelled(str(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("place", [b"data/caf\xe9", b"data/train_\xe9/cat", b"data/cat/caf\xe9", b"caf\xe9/cat"])
+def test_names_that_are_not_utf8_are_refused_before_images_are_read(
+    place: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelled, "_read", lambda *rest: pytest.fail("images were read"))
+    folder_of(tmp_path, place)
+    with pytest.raises(InvalidValue, match=r"the name of .*\\xe9 is not UTF-8") as refused:
+        read_labelled(str(next(tmp_path.iterdir())))
+    str(refused.value).encode()

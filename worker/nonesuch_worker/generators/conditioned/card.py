@@ -5,6 +5,7 @@ from typing import Literal, Self
 import torch
 from pydantic import ConfigDict, Field, model_validator
 
+from nonesuch.labels import ClassNames
 from nonesuch.ledger import RealInformation
 from nonesuch.model import Frozen, Name
 from nonesuch_worker.generators.conditioned.config import ConditionConfig
@@ -44,7 +45,7 @@ class Card(Frozen):
     description: str
     license: str
     """The licence of the base."""
-    class_names: tuple[str, ...] = Field(min_length=2)
+    class_names: ClassNames = Field(min_length=2)
     """The names of the classes, which are the classifier's."""
     image_shape: tuple[int, int, int]
     """The shape (H, W, C) of the images; like `z_dim`, the length of the latents, it is the base's."""

@@ -20,6 +20,7 @@ from safetensors.torch import save
 from nonesuch.config import validated
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import write_atomically, write_json
+from nonesuch.labels import ClassNames
 from nonesuch.model import Frozen, Name
 from nonesuch.offers import GeneratorInfo
 from nonesuch_worker.generators.biggan.folder import (
@@ -44,7 +45,7 @@ class Said(Frozen):
 
     name: Name | None = None
     license: str | None = Field(default=None, min_length=1)
-    class_names: tuple[str, ...] | None = None
+    class_names: ClassNames | None = None
     source: str | None = Field(default=None, min_length=1)
     """The source of the weights: where they come from. A pickle needs it."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
@@ -146,6 +147,7 @@ def _convert(files: UpstreamFiles, advance: Callable[[int], None], new: Path, na
     write_atomically(new / SAFE_WEIGHTS, data)
     write_atomically(new / CONFIG, config.to_json_string().encode())
     names = files.weights.with_name(CLASS_NAMES)
+    named = read_json(names, list) if names.is_file() else [f"class {k}" for k in range(config.num_classes)]
     card = {
         "format": FORMAT,
         "family": "biggan",
@@ -156,7 +158,7 @@ def _convert(files: UpstreamFiles, advance: Callable[[int], None], new: Path, na
         "z_dim": config.z_dim,
         "image_shape": [config.output_dim, config.output_dim, 3],
         "image_range": [-1.0, 1.0],
-        "class_names": read_json(names, list) if names.is_file() else [f"class {k}" for k in range(config.num_classes)],
+        "class_names": validated(Said, {"class_names": named}, str(names)).class_names,
         "real_information": "labelled",
         "max_sigma": MAX_SIGMA["biggan"],
         **said.fields,

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from nonesuch.errors import GeneratorNotFound, IntegrityError
+from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.labels import distinct_names
 from nonesuch_worker.generators.card import CARD, MAX_SIGMA, read_card
 from nonesuch_worker.generators.load import folder_of, packaged
 from nonesuch_worker.generators.places import library
@@ -117,7 +118,11 @@ def _listed(source: str) -> Listed:
         return Listed(source, folder, where, fault=str(error))
     if odd := [key for key in ("class_names", "image_shape") if not isinstance(card.get(key, []), list)]:
         return Listed(source, folder, where, fault=f"{folder / CARD}: {' and '.join(odd)} must be a list")
-    return Listed(source, folder, where, card)
+    try:
+        names = distinct_names([str(name) for name in card.get("class_names") or ()])
+    except InvalidValue as error:
+        return Listed(source, folder, where, fault=f"{folder / CARD}: {error}")
+    return Listed(source, folder, where, card | ({"class_names": list(names)} if names else {}))
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:

@@ -198,6 +198,16 @@ def test_comparing_notices_one_changed_weight(model: BigGAN, tmp_path: Path) -> 
         compare(other, folder)
 
 
+def test_names_that_classes_share_are_made_distinct(model: BigGAN, compact: Path, shelf: Path, tmp_path: Path) -> None:
+    folder = save_biggan(model, tmp_path / "plain").path
+    (folder / "class_names.json").write_text('["ant", "bee", "ant", "dog", "eel"]')
+    added = add_generator(folder)
+    names = ["ant (0)", "bee", "ant (2)", "dog", "eel"]
+    assert list(added.info.class_names) == json.loads((added.folder / "card.json").read_text())["class_names"] == names
+    bugs = add_generator(compact, Said(name="bugs", class_names=("fly", "fly")))
+    assert bugs.info.class_names == ("fly (0)", "fly (1)")
+
+
 def test_safetensors_without_a_card_get_one(model: BigGAN, tmp_path: Path) -> None:
     folder = save_biggan(model, tmp_path / "plain").path
     (folder / "class_names.json").write_text('["ant", "bee", "cat", "dog", "eel"]')
