@@ -22,6 +22,12 @@ OnImages = Callable[[int], None]
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "La")
+BACKGROUND = 255
+"""What lies behind transparent pictures: white, as on a page."""
+_WHITE = {"PNG": 65535, "PPM": 65535, "JPEG2000": 65535}
+"""The brightest of more than 8 bits, by format; Pillow scales to it what a file of the last two calls its highest."""
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+_DEPTH = 24  # where a PNG says how many bits a sample has
 _ORIENTATION = 0x0112  # of EXIF
 _TURNS = {  # what makes a picture of this orientation upright
     2: "FLIP_LEFT_RIGHT",
@@ -40,6 +46,8 @@ class Canvas:
     Images of another size than `shape` are scaled until they cover H×W and cut to its middle (bilinear, with
     antialiasing); colours become grey, or grey becomes colours, as C says. With `shape` None nothing is scaled: the
     first image says what the shape is, and the others must agree. Pictures are turned as their EXIF orientation says.
+    What is transparent is laid over white. Grey of 16 bits is scaled to 8 by the range that its format declares; other
+    numbers (float, signed, 32 bits), whose range no format declares, are refused.
 
     Args:
         count: N.
@@ -69,14 +77,18 @@ class Canvas:
 
         Raises:
             IntegrityError: it cannot be decoded; the message names it.
-            InvalidValue: its shape is not that of the others, and none was asked for.
+            InvalidValue: its shape is not that of the others, and none was asked for; or nobody knows the range of its
+                pixels.
         """
         from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(io.BytesIO(data)) as opened:
                 opened.load()
-                picture = _plain(_upright(opened))
+                _mend_transparency(opened, data)
+                picture = _upright(_plain(opened, name), opened)
+        except InvalidValue:
+            raise
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
             reason = "it is no image" if isinstance(error, UnidentifiedImageError) else error
             raise IntegrityError(f"{name} cannot be decoded ({reason}): mend it, or take it away") from error
@@ -109,8 +121,9 @@ class Canvas:
             self._first = name
         elif self._asked is None and found != self._images.shape[1:]:
             raise InvalidValue(
-                f"{self._first} is {_text(self._images.shape[1:])}, but {name} is {_text(found)}: say which shape "
-                "(height, width, channels) the images shall have, and they are scaled and cut to it",
+                f"{self._first} is {_text(self._images.shape[1:])}, but {name} is {_text(found)}: set "
+                f"image_shape to the height, width and channels that all shall have, as in {list(found)}, and they are "
+                "scaled until they cover it and cut to its middle",
                 field="image_shape",
             )
         return self._images[self._done : self._done + n]
@@ -128,25 +141,61 @@ def check_shape(shape: Shape) -> None:
         )
 
 
-def _upright(image: "Image") -> "Image":
+def _upright(image: "Image", opened: "Image") -> "Image":
+    """The image turned as the EXIF data of what was opened say."""
     from PIL import Image
 
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
     except (SyntaxError, ValueError, struct.error):  # damage there says nothing of the pixels
         return image
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
-def _plain(image: "Image") -> "Image":
-    """The picture with 8 bits a channel, in mode L or RGB, whichever it is."""
+def _plain(opened: "Image", name: str) -> "Image":
+    """The picture with 8 bits a channel, in mode L or RGB, whichever it is, over white."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # 16 bits, which `convert` would clip to 8
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
-    if image.mode == "P":  # a palette may have transparency, which only RGBA can hold
-        image = image.convert("RGBA")
-    return image.convert("L" if image.mode in _GREY else "RGB")
+    if opened.mode.startswith(("I", "F")):
+        return Image.fromarray(_scaled(opened, name))
+    grey = opened.mode in _GREY
+    if opened.has_transparency_data:
+        if opened.mode == "La":  # which RGBA is not made of
+            opened = opened.convert("LA")
+        pasted = opened.convert("RGBA")
+        opened = Image.alpha_composite(Image.new("RGBA", pasted.size, (BACKGROUND,) * 3 + (255,)), pasted)
+    return opened.convert("L" if grey else "RGB")
+
+
+def _scaled(opened: "Image", name: str) -> NDArray[np.uint8]:
+    """(h, w) of grey in more than 8 bits. Raises `InvalidValue` where nobody knows what is white."""
+    white = _WHITE.get(opened.format or "")
+    inverted = False
+    if opened.format == "TIFF":
+        tags = opened.tag_v2  # type: ignore[attr-defined]
+        bits, kind = tags.get(_BITS, (1,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0]
+        white = 2**bits - 1 if kind == 1 and bits <= 16 else None  # 1: unsigned
+        inverted = tags.get(_PHOTOMETRIC) == 0
+    if white is None or opened.mode == "F":
+        kind = "floating-point numbers" if opened.mode == "F" else "whole numbers that are signed or have 32 bits"
+        raise InvalidValue(
+            f"the pixels of {name} are {kind}, and nothing says which is white: scale them to 0..255 and save 8 bits, "
+            "or to 0..65535 and save 16 without a sign"
+        )
+    pixels = np.asarray(opened)
+    grey = (pixels.clip(0, white) * (255 / white)).round().astype(np.uint8)
+    if inverted:
+        grey = 255 - grey
+    if (hidden := opened.info.get("transparency")) is not None:
+        grey[pixels == hidden] = BACKGROUND
+    return grey
+
+
+def _mend_transparency(opened: "Image", data: bytes) -> None:
+    """Pillow scales grey of 2 or 4 bits to 8, but not the value of them that a PNG declares transparent."""
+    hidden = opened.info.get("transparency")
+    if opened.format == "PNG" and opened.mode == "L" and isinstance(hidden, int) and data[_DEPTH] in (2, 4):
+        opened.info["transparency"] = hidden * 255 // (2 ** data[_DEPTH] - 1)
 
 
 def _pixels(image: "Image", shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -243,7 +243,7 @@ def test_images_are_scaled_to_what_is_asked(tmp_path: Path) -> None:
     assert real.images.shape == (2, 16, 16, 3) and (real.images == (255, 0, 0)).all()
     assert (read_labelled(str(tmp_path), image_shape=(8, 8, 1)).images == 76).all()
     with pytest.raises(
-        InvalidValue, match=r"/\d\.png is \d+×\d+ in colours, but .*/\d\.png is \d+×\d+ in colours: say"
+        InvalidValue, match=r"/\d\.png is \d+×\d+ in colours, but .*/\d\.png is \d+×\d+ in colours: set image_shape"
     ):
         read_labelled(str(tmp_path), validation_per_class=1)
     with pytest.raises(InvalidValue, match=r"images of \(8, 8, 2\) cannot be read"):
