@@ -115,11 +115,11 @@ def _labels(path: Path) -> NDArray[Any]:
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy())[0])
             raise IntegrityError(f"{path}: row {row} has no label: give it one, or leave the row out")
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if pa.types.is_integer(kind):
-            return cast(NDArray[Any], column.cast(pa.int64()).to_numpy())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return np.array(column.to_pylist(), np.str_)
+        plain = _plain(column)
+        if pa.types.is_integer(plain.type):
+            return cast(NDArray[Any], plain.cast(pa.int64()).to_numpy())
+    if pa.types.is_string(plain.type) or pa.types.is_large_string(plain.type):
+        return np.array(plain.to_pylist(), np.str_)
     raise InvalidValue(f"{path}: column {LABEL!r} is {column.type}: labels are integers or strings, one for each image")
 
 
@@ -133,7 +133,7 @@ def _drawn_columns(file: Any, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray
         for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[IMAGE]):
             drawn = rows[(rows >= start) & (rows < start + len(batch))]
             if len(drawn):
-                yield drawn, _taken(batch.column(0), drawn - start)
+                yield drawn, _taken(_plain(batch.column(0)), drawn - start)
             start += len(batch)
 
 
@@ -146,9 +146,7 @@ def _add(canvas: Canvas, column: "pa.Array", rows: NDArray[np.int64], path: Path
         if column.null_count:
             raise IntegrityError(f"{path}: row {_first_null(column, rows)} has no image")
         return canvas.add_arrays(with_channels(column.to_numpy_ndarray(), str(path)), str(path))
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        column = column.field("bytes")  # Parquet reads null structs as structs of nulls
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+    if not pa.types.is_large_binary(kind):
         raise InvalidValue(
             f"{path}: column {IMAGE!r} is {kind}; images are fixed-shape tensors of uint8, encoded bytes, or a "
             "struct of bytes and path"
@@ -159,6 +157,22 @@ def _add(canvas: Canvas, column: "pa.Array", rows: NDArray[np.int64], path: Path
         )
     for row, data in zip(rows, column, strict=True):
         canvas.add_encoded(data.as_py(), f"row {row} of {path}")
+
+
+def _plain(column: Any) -> Any:
+    """A column without dictionaries and views, of which some kernels cannot take rows; all bytes in one type, and of
+    Hugging Face's {bytes, path} the bytes.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _plain(column.cast(kind.value_type))
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return _plain(column.field("bytes"))  # Parquet reads null structs as structs of nulls
+    if pa.types.is_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+        return column.cast(pa.large_binary())
+    return column.cast(pa.string()) if pa.types.is_string_view(kind) else column
 
 
 def _taken(column: "pa.Array", rows: NDArray[np.int64]) -> "pa.Array":

@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from nonesuch.model import Frozen, Name
 from nonesuch.orders import MAX_TICKET
+from nonesuch.realdata.decoding import check_shape
 from nonesuch.smoothed.settings import Skip, Victims, Wait
 
 
@@ -186,7 +187,17 @@ class Real(Frozen):
     """How many images of each class are cut from data without a validation split; None is a tenth of the smallest
     class."""
     split: Literal["train"] = "train"
+    image_shape: tuple[int, int, int] | None = None
+    """(H, W, C), where C is 1 or 3: images are scaled until they cover H×W and cut to its middle, and become grey or
+    coloured. None leaves them as they are, and then all must be alike."""
     size: int = Field(default=4000, ge=2)
+
+    @field_validator("image_shape")
+    @classmethod
+    def _can_be_read(cls, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if shape is not None:
+            check_shape(shape)
+        return shape
 
 
 class Augmented(Frozen):

@@ -29,10 +29,16 @@ class AugmentedSource:
         self._real = RealSource(dataset.real, seed=seed)
         self._minted = MintedSource(dataset.minted, link, name=name, seed=seed, stop=stop, say=say)
         real, minted = self._real.facts, self._minted.facts
-        if (real.image_shape, real.class_names) != (minted.image_shape, minted.class_names):
+        if real.class_names == minted.class_names and real.image_shape != minted.image_shape:
             raise InvalidValue(
-                f"images {minted.image_shape} of {', '.join(minted.class_names[:3])}, … cannot augment real ones, "
-                f"{real.image_shape} of {', '.join(real.class_names[:3])}, …: choose a generator of the same images",
+                f"images {minted.image_shape} cannot augment real ones, {real.image_shape}: set "
+                f"dataset.real.image_shape to {list(minted.image_shape)}, and they are fitted to it",
+                field="dataset.real.image_shape",
+            )
+        if real.class_names != minted.class_names:
+            raise InvalidValue(
+                f"images of {', '.join(minted.class_names[:3])}, … cannot augment real ones of "
+                f"{', '.join(real.class_names[:3])}, …: choose a generator of the same classes",
                 field="dataset.minted.generators",
             )
         self.facts = Facts(

@@ -43,11 +43,11 @@ class RealSource:
     renewal = None
 
     def __init__(self, dataset: Real, *, seed: int, image_shape: tuple[int, int, int] | None = None) -> None:
-        """`image_shape` (H, W, C) is what the images are fitted to; None leaves them as they are."""
+        """`image_shape` (H, W, C) is what the images are fitted to; None fits them to the dataset's, if it has one."""
         real = read_labelled(
             dataset.data,
             dataset.split,
-            image_shape=image_shape,
+            image_shape=image_shape or dataset.image_shape,
             validation_per_class=dataset.validation_per_class,
             folder=dataset.folder,
         )

@@ -286,6 +286,50 @@ def test_a_folder_does_not_pass_for_the_declared_splits(tmp_path: Path) -> None:
     assert read_labelled(str(tmp_path / "fashion-mnist")).name == f"{tmp_path}/fashion-mnist/train"
 
 
+def parquet_in(image: pa.DataType, label: pa.DataType) -> Callable[[Path], None]:
+    """A Parquet file with images and labels in these types of Arrow's."""
+
+    def array(values: list[Any], kind: pa.DataType) -> pa.Array:
+        if pa.types.is_dictionary(kind):
+            return pa.array(values, kind.value_type).dictionary_encode()
+        return pa.array(values, kind)
+
+    def write(path: Path) -> None:
+        pictures: list[Any] = [encoded(image) for image in IMAGES]
+        if pa.types.is_struct(image):
+            pictures = [{"bytes": picture, "path": "x.png"} for picture in pictures]
+        if pa.types.is_fixed_size_binary(image):
+            pictures = [encoded(image, "BMP") for image in IMAGES]
+        numbers = pa.types.is_integer(label.value_type if pa.types.is_dictionary(label) else label)
+        names = LABELS.tolist() if numbers else [NAMES[i] for i in LABELS]
+        table = pa.table({"image": array(pictures, image), "label": array(names, label)})
+        pq.write_table(table.replace_schema_metadata(hugging_face()), path)
+
+    return write
+
+
+VIEWS = pa.struct([("bytes", pa.binary_view()), ("path", pa.string_view())])
+BMP_BYTES = len(encoded(IMAGES[0], "BMP"))
+ARROW_TYPES = [
+    *((image, pa.string()) for image in (
+        pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(BMP_BYTES), VIEWS,
+        pa.dictionary(pa.int32(), pa.binary()), pa.dictionary(pa.int32(), pa.large_binary()),
+    )),
+    *((pa.binary_view(), label) for label in (
+        pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.int8(), pa.uint64(),
+        pa.dictionary(pa.int32(), pa.int64()),
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("image", "label"), ARROW_TYPES, ids=str)
+def test_every_type_of_bytes_and_strings_is_read(image: pa.DataType, label: pa.DataType, tmp_path: Path) -> None:
+    parquet_in(image, label)(tmp_path / "x.parquet")
+    real = read_labelled(str(tmp_path / "x.parquet"), validation_per_class=2)
+    assert real.labels.tolist() == LABELS[rows_of(real)].tolist() and len(real) == N - 6
+    assert real.class_names == NAMES
+
+
 def parquet_of(**given: Any) -> Callable[[Path], None]:
     return lambda path: write_parquet(path, **{"images": structs(), "labels": pa.array(LABELS), **given})
 
