@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonesuch.errors import InvalidValue, OrderFailed
-from nonesuch.host.files import replacing
+from nonesuch.errors import OrderFailed
+from nonesuch.host.files import creating
 from nonesuch.ledger import Ledger
 from nonesuch.link import Link
 from nonesuch.orders import Checked, Order, place
@@ -40,19 +40,17 @@ def export(
 ) -> Written:
     """Place an order and write its images to `path` in index order. Blocks until they are there.
 
-    The file appears when it is complete. Raises what `place` raises, `TakeTimeout` when nothing came for
+    The file appears when it is complete. Raises what `creating` and `place` raise, `TakeTimeout` when nothing came for
     `timeout_s`, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
     """
     form = format_of(path, TABLES)
-    if path.exists():
-        raise InvalidValue(f"{path} exists: remove it, or choose another name")
-    link.run(open_ring(link.keys, ring))
-    try:
-        link.run(place(link.keys, order))
-        with replacing(path) as partial:
+    with creating(path) as partial:
+        link.run(open_ring(link.keys, ring))
+        try:
+            link.run(place(link.keys, order))
             return _write(link, order.order, ring, partial, form, timeout_s, on_rows)
-    finally:
-        link.run(close_ring(link.keys, ring.name))
+        finally:
+            link.run(close_ring(link.keys, ring.name))
 
 
 def _write(

@@ -35,7 +35,9 @@ def up(
     )
     try:
         with service, on_signal(asked.set), Link(service.redis) as link:
-            console.print(f"ready: {service.url}  (Redis {service.redis.safe_url}; logs in {logs}; Ctrl-C stops)")
+            console.print(
+                f"ready: {service.url}  (Redis {service.redis.safe_url}; logs in {service.logs}; Ctrl-C stops)"
+            )
             _watch(console, service, link, asked)
     except KeyboardInterrupt:  # while it started
         pass

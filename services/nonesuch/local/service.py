@@ -16,14 +16,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
-from nonesuch.errors import ServiceError
+from nonesuch.errors import InvalidValue, ServiceError
 from nonesuch.host.contexts import Starting
+from nonesuch.host.files import locked
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
@@ -40,6 +43,20 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    """The folder, or the first of `folder`-2, `folder`-3, … that no other process has; made, and kept to this one."""
+    for number in count(1):
+        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(own))
+            except InvalidValue:
+                continue
+            yield own
+            return
+
+
 @dataclass
 class _Child:
     name: str
@@ -51,7 +68,8 @@ class LocalService(Starting):
     """The service on this machine. `port=None` leaves the gateway out; `workers` counts CPU workers.
 
     Redis is the one given, or the one that the environment names, or else a private one; always that if `private`, so
-    that nobody else's workers or orders are there.
+    that nobody else's workers or orders are there. While another service writes to `logs`, this one has `logs`-2, and
+    so on; its `logs` says which, once it has started.
     """
 
     def __init__(
@@ -67,7 +85,7 @@ class LocalService(Starting):
         private: bool = False,
         on_step: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._logs = logs
+        self.logs = logs
         self._workers = workers
         self._threads = threads
         self._host = host
@@ -76,6 +94,7 @@ class LocalService(Starting):
         self._on_step = on_step
         self._private: PrivateRedis | None = None
         self._children: list[_Child] = []
+        self._held = ExitStack()
         self._is_private = private or (redis is None and "NONESUCH_REDIS_URL" not in os.environ)
         self.redis = redis or RedisSettings.from_env()
 
@@ -110,9 +129,10 @@ class LocalService(Starting):
         if self._private is not None:
             self._private.stop()
             self._private = None
+        self._held.close()
 
     def start(self) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
+        self.logs = self._held.enter_context(_own_folder(self.logs))
         if self._is_private:
             self._on_step("starting a private Redis")
             self._private = PrivateRedis()
@@ -128,7 +148,7 @@ class LocalService(Starting):
         self._wait_until_ready()
 
     def _spawn(self, command: str, *options: str) -> None:
-        log = self._logs / f"{command}.log"
+        log = self.logs / f"{command}.log"
         env = {**os.environ, "NONESUCH_REDIS_URL": self.redis.url, "NONESUCH_NAMESPACE": self.redis.namespace}
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -148,7 +168,7 @@ class LocalService(Starting):
             while not (len(link.run(read_catalog(link.keys)).workers) >= self._workers and self._gateway_is_ready()):
                 self.check()
                 if time.monotonic() > end:
-                    raise ServiceError(f"the service was not ready after {READY_S:.0f} s; see {self._logs}")
+                    raise ServiceError(f"the service was not ready after {READY_S:.0f} s; see {self.logs}")
                 time.sleep(0.1)
 
     def _gateway_is_ready(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from nonesuch.host.files import replacing
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import RandomStream, generator_for
@@ -26,5 +27,5 @@ def save_grid(network: CompactGenerator, path: Path, *, columns: int = 12, seed:
     sheet = images.reshape(config.classes, columns, side, side, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(config.classes * side, columns * side, channels)
     picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet[:, :, :3])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(path)
+    with replacing(path) as temporary:
+        picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST).save(temporary, "PNG")

@@ -12,9 +12,11 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
+from nonesuch.host.files import locked
 from nonesuch.host.process import on_signal
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.realdata.labelled import read_labelled
@@ -69,14 +71,18 @@ def train(
         The folder of the final export; or, when the run was stopped before its end, the checkpoint.
 
     Raises:
-        InvalidValue: the images do not fit the config, the checkpoint belongs to another one, the batch cannot be split
-            over torchrun's processes, or training diverged.
+        InvalidValue: the images do not fit the config, the checkpoint belongs to another one, another run is writing to
+            `out_dir`, the batch cannot be split over torchrun's processes, or training diverged.
         IntegrityError: the checkpoint is damaged.
     """
     real = real if config.conditional else unlabelled(real)
     check_fit(config, real)
     asked = threading.Event()
-    with joined(config.device) as world, on_signal(asked.set):
+    with (
+        joined(config.device) as world,
+        on_signal(asked.set),
+        locked(out_dir) if world.leads else nullcontext(),  # from another run
+    ):
         feed = Feed(config, real, world)
         players = Players(config, world)
         steps = Steps(config, players, world)

@@ -11,8 +11,7 @@ from nonesuch.client.exchange.flow import lost
 from nonesuch.client.exchange.retries import Again, Retries
 from nonesuch.client.exchange.wire import Ask, Head, Work
 from nonesuch.effects import Op
-from nonesuch.errors import InvalidValue
-from nonesuch.host.files import replacing
+from nonesuch.host.files import creating, refuse_taken
 
 WRITTEN = frozenset({"arrow", "parquet", "npz", "webdataset", "zip", "png", "json"})
 """The formats that a gateway writes, by the names that `nonesuch.schema.ENDINGS` has for them."""
@@ -40,10 +39,10 @@ class Exported:
 def written(ask: Ask, path: Path, retries: Retries, on_bytes: OnBytes, *, once: bool = False) -> Op[Exported]:
     """Ask, and write what is answered; the file appears when it is complete. `once` says that there is one answer only.
 
-    Raises `InvalidValue` when there is such a file already, and what the gateway answers.
+    Raises `InvalidValue` when there is such a file already or another process is writing it, and what the gateway
+    answers.
     """
-    if path.exists():
-        raise InvalidValue(f"{path} exists: remove it, or choose another name", field="path")
+    refuse_taken(path)  # before anything is asked for
     head, size = yield from retries.run(partial(_attempt, ask, path, on_bytes, once))
     headers = head.headers
     return Exported(path, size, int(headers.get("x-nonesuch-seed", "0")), headers.get("x-nonesuch-order", ""))
@@ -55,7 +54,7 @@ def _attempt(ask: Ask, path: Path, on_bytes: OnBytes, once: bool) -> Op[tuple[He
     body, done = Body(head), 0
     try:
         with ExitStack() as files:
-            file = files.enter_context(files.enter_context(replacing(path)).open("wb"))
+            file = files.enter_context(files.enter_context(creating(path)).open("wb"))
             while data := (yield from body.read()):
                 yield Work(partial(file.write, data))
                 done += len(data)

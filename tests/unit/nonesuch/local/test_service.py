@@ -1,0 +1,19 @@
+"""The service on this machine: what it writes, and where it says that it is."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from nonesuch.local.service import LocalService
+
+
+def test_a_service_beside_others_leaves_their_logs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalService, "_spawn", lambda service, name, *options: (service.logs / name).write_text("new"))
+    monkeypatch.setattr(LocalService, "_wait_until_ready", lambda service: None)
+    folder = tmp_path / "runs" / "up"
+    with ExitStack() as stack:
+        services = [stack.enter_context(LocalService(logs=folder, private=True)) for _ in range(3)]
+        assert [s.logs.name for s in services] == ["up", "up-2", "up-3"]
+    with LocalService(logs=folder, private=True) as later:
+        assert later.logs == folder
