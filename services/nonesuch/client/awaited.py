@@ -14,7 +14,9 @@ from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
 from nonesuch.effects import Effect, Op, T, adrive
+from nonesuch.errors import InvalidValue
 from nonesuch.host.contexts import AsyncClosing
+from nonesuch.host.owners import PerLoop
 
 P = ParamSpec("P")
 
@@ -54,7 +56,10 @@ def _streaming(call: Callable[Concatenate[Calls, P], Flow]) -> Callable[Concaten
 
 
 class AsyncClient(AsyncClosing):
-    """`Client` for an event loop, which it does not hold up: files are written in threads.
+    """`Client` for event loops, which it does not hold up: files are written in threads.
+
+    Each loop in which it is used has connections of its own; close it in the last one. A stream is for the loop that
+    began it.
 
     async with nonesuch.AsyncClient() as client:
         async for batch in client.stream(10_000): ...
@@ -74,7 +79,8 @@ class AsyncClient(AsyncClosing):
         given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
         self.settings = ClientSettings.of(given)
         self._calls = Calls(retries=self.settings.retries)
-        self._http = httpx.AsyncClient(transport=transport, **options(self.settings))
+        made = options(self.settings)
+        self._http = PerLoop(lambda: httpx.AsyncClient(transport=transport, **made))
         self._sleep = sleep
 
     mint = _awaited(Calls.mint)
@@ -96,11 +102,11 @@ class AsyncClient(AsyncClosing):
     publish_payload = _awaited(Calls.publish_payload)
 
     async def aclose(self) -> None:
-        """Close its connections; what still streams is cancelled."""
-        await self._http.aclose()
+        """Close the connections of this event loop; what still streams there is cancelled."""
+        await self._http().aclose()
 
     def _exchange(self) -> "_Exchange":
-        return _Exchange(self._http, self.settings, self._sleep)
+        return _Exchange(self._http(), self.settings, self._sleep)
 
     async def _batches(self, flow: Flow) -> AsyncGenerator[Batch, None]:
         async with self._exchange() as exchange:
@@ -115,11 +121,15 @@ class _Exchange(AsyncClosing):
         self, http: httpx.AsyncClient, settings: ClientSettings, sleep: Callable[[float], Awaitable[None]]
     ) -> None:
         self._http, self._settings, self._sleep = http, settings, sleep
+        self._loop = asyncio.get_running_loop()
         self._answer: httpx.Response | None = None
         self._parts: AsyncIterator[bytes]
 
     async def run(self, op: Op[T]) -> T:
-        """Run a call, or a part of one, to its end. Raises what it raises."""
+        """Run a call, or a part of one, to its end. Raises what it raises, and `InvalidValue` for a stream of another
+        loop."""
+        if self._loop is not asyncio.get_running_loop():
+            raise InvalidValue("this stream was begun in another event loop: begin it in the loop that reads it")
         return await adrive(op, self._do)
 
     async def _do(self, effect: Effect) -> Any:
@@ -157,5 +167,5 @@ class _Exchange(AsyncClosing):
             raise unreachable(error, str(self._answer.url), begun=True) from error
 
     async def aclose(self) -> None:
-        if self._answer is not None:
+        if self._answer is not None and self._loop is asyncio.get_running_loop():  # no other one can
             await self._answer.aclose()

@@ -1,5 +1,6 @@
 """The client that blocks its thread."""
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from functools import wraps
@@ -14,7 +15,9 @@ from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
 from nonesuch.effects import Effect, Op, T, drive
+from nonesuch.errors import InvalidValue
 from nonesuch.host.contexts import Closing
+from nonesuch.host.owners import PerProcess
 
 P = ParamSpec("P")
 
@@ -52,7 +55,8 @@ def _streaming(call: Callable[Concatenate[Calls, P], Flow]) -> Callable[Concaten
 
 
 class Client(Closing):
-    """Images, and whatever else a gateway answers. Threads may share one; processes that fork may not.
+    """Images, and whatever else a gateway answers. Threads may share one, and processes that were forked, each of which
+    opens connections of its own; a stream is for the process that began it.
 
         with nonesuch.Client() as client:
             x, y = client.mint(256, sigma=1.0, seed=7).torch()
@@ -88,7 +92,8 @@ class Client(Closing):
         given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
         self.settings = ClientSettings.of(given)
         self._calls = Calls(retries=self.settings.retries)
-        self._http = httpx.Client(transport=transport, **options(self.settings))
+        made = options(self.settings)
+        self._http = PerProcess(lambda: httpx.Client(transport=transport, **made))
         self._sleep = sleep
 
     mint = _blocking(Calls.mint)
@@ -111,10 +116,10 @@ class Client(Closing):
 
     def close(self) -> None:
         """Close its connections; what still streams is cancelled."""
-        self._http.close()
+        self._http().close()
 
     def _exchange(self) -> "_Exchange":
-        return _Exchange(self._http, self.settings, self._sleep)
+        return _Exchange(self._http(), self.settings, self._sleep)
 
     def _batches(self, flow: Flow) -> Generator[Batch, None, None]:
         with self._exchange() as exchange:
@@ -127,11 +132,15 @@ class _Exchange(Closing):
 
     def __init__(self, http: httpx.Client, settings: ClientSettings, sleep: Callable[[float], None]) -> None:
         self._http, self._settings, self._sleep = http, settings, sleep
+        self._process = os.getpid()
         self._answer: httpx.Response | None = None
         self._parts: Iterator[bytes] = iter(())
 
     def run(self, op: Op[T]) -> T:
-        """Run a call, or a part of one, to its end. Raises what it raises."""
+        """Run a call, or a part of one, to its end. Raises what it raises, and `InvalidValue` for a stream of another
+        process."""
+        if self._process != os.getpid():
+            raise InvalidValue("this stream was begun before the process forked: begin it in the process that reads it")
         return drive(op, self._do)
 
     def _do(self, effect: Effect) -> Any:
@@ -166,5 +175,5 @@ class _Exchange(Closing):
             raise unreachable(error, str(self._answer.url), begun=True) from error
 
     def close(self) -> None:
-        if self._answer is not None:
+        if self._answer is not None and self._process == os.getpid():  # or else it is still read where it was begun
             self._answer.close()

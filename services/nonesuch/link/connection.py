@@ -19,6 +19,7 @@ from redis.retry import Retry
 from nonesuch.config import RedisSettings
 from nonesuch.effects import Effect, Op, T, adrive, drive
 from nonesuch.host.contexts import Closing
+from nonesuch.host.owners import PerLoop, PerProcess
 from nonesuch.link.commands import Call, command
 from nonesuch.link.keys import Keys
 from nonesuch.link.refusals import translated
@@ -60,12 +61,17 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
 
 
 class Link(Closing):
-    """Runs operations and blocks the calling thread. Safe to share between threads."""
+    """Runs operations and blocks the calling thread. Safe to share between threads, and with a process that was forked,
+    which has connections of its own.
+    """
 
     def __init__(self, settings: RedisSettings | None = None) -> None:
         self.settings = settings or RedisSettings.from_env()
         self.keys = Keys(self.settings.namespace)
-        self._redis = redis.Redis.from_url(self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings))
+        self._redis = PerProcess(self._connected)
+
+    def _connected(self) -> redis.Redis:
+        return redis.Redis.from_url(self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings))
 
     def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
@@ -79,7 +85,7 @@ class Link(Closing):
             return self._reply(effect)
 
     def _reply(self, call: Call) -> Any:
-        send: Any = self._redis.execute_command
+        send: Any = self._redis().execute_command
         try:
             return send(*command(call, by_hash=True))
         except NoScriptError:
@@ -90,16 +96,19 @@ class Link(Closing):
         self.run(_ping())
 
     def close(self) -> None:
-        self._redis.close()
+        self._redis().close()
 
 
 class AsyncLink:
-    """Runs operations and blocks the calling task only."""
+    """Runs operations and blocks the calling task only. Each event loop has connections of its own."""
 
     def __init__(self, settings: RedisSettings | None = None) -> None:
         self.settings = settings or RedisSettings.from_env()
         self.keys = Keys(self.settings.namespace)
-        self._redis = redis.asyncio.Redis.from_url(
+        self._redis = PerLoop(self._connected)
+
+    def _connected(self) -> redis.asyncio.Redis:
+        return redis.asyncio.Redis.from_url(
             self.settings.url, retry=redis.asyncio.retry.Retry(NoBackoff(), 0), **_options(self.settings)
         )
 
@@ -115,7 +124,7 @@ class AsyncLink:
             return await self._reply(effect)
 
     async def _reply(self, call: Call) -> Any:
-        send: Any = self._redis.execute_command
+        send: Any = self._redis().execute_command
         try:
             reply = await send(*command(call, by_hash=True))
         except NoScriptError:
@@ -130,7 +139,7 @@ class AsyncLink:
         await self.run(_ping())
 
     async def close(self) -> None:
-        await asyncio.shield(self._redis.aclose())
+        await asyncio.shield(self._redis().aclose())
 
 
 def _ping() -> Op[None]:
