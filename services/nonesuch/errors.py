@@ -26,6 +26,7 @@
     │   ├── TakeTimeout              no batch came in time
     │   ├── OrderFailed              an order ended without all of its images
     │   └── NoWorkers                nobody is there to fill an order
+    ├── NotWritable (OSError)        a file that cannot be written: no room, or no right to
     └── IntegrityError               bytes that do not match their sha256 or their schema
 
 Messages are written for the person who reads them: what was given, what is wrong with it, what to do.
@@ -153,6 +154,10 @@ class OrderFailed(ServiceError):
 
 class NoWorkers(ServiceError):
     """No worker is there to fill an order."""
+
+
+class NotWritable(NonesuchError, OSError):
+    """A file or a folder that cannot be written: there is no room, or no right to."""
 
 
 class IntegrityError(NonesuchError):

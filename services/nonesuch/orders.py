@@ -147,7 +147,7 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
         raise InvalidOrder(f"unknown strategy {order.strategy!r}: the workers know {known}", field="strategy")
     for error in jsonschema.Draft202012Validator(strategy.schema_).iter_errors(order.params):
         where = ".".join(map(str, error.absolute_path))
-        problem = f"{where} {error.instance!r} cannot be used: {error.message}" if where else error.message
+        problem = f"{where} {error.instance!r} cannot be used: {_said(error)}" if where else error.message
         hint = f" ({error.schema['description']})" if "description" in error.schema else ""
         raise InvalidOrder(f"strategy {order.strategy!r}: {problem}{hint}", field=f"params.{where}".rstrip("."))
     _check_classifiers_named(order, strategy)
@@ -163,6 +163,23 @@ def _check_strategy(order: Order, catalog: Catalog, infos: Sequence[GeneratorInf
                 f"sigma {sigma} is beyond what generator {info.id!r} allows ({info.max_sigma})", field="params.sigma"
             )
     return strategy
+
+
+def _said(error: jsonschema.ValidationError) -> str:
+    """What may be given instead, where the schema of a parameter says it: the whole range, of each alternative."""
+    schema: Any = error.schema
+    if error.validator not in (*_BOUNDS, "anyOf"):
+        return error.message
+    kinds = {"number": "a number", "integer": "a whole number"}
+    allowed = []
+    for part in schema.get("anyOf", [schema]):
+        bounds = [f"{words} {part[key]}" for key, words in _BOUNDS.items() if key in part]
+        if bounds and part.get("type") in kinds:
+            allowed.append(f"{kinds[part['type']]} {', '.join(bounds)}")
+    return f"give {' or '.join(allowed)}" if allowed else error.message
+
+
+_BOUNDS = {"exclusiveMinimum": "above", "minimum": "at least", "exclusiveMaximum": "below", "maximum": "at most"}
 
 
 def _check_classifiers_named(order: Order, strategy: StrategyInfo) -> None:

@@ -233,7 +233,7 @@ def test_an_unmakeable_ticket_ends_its_order(service: Link) -> None:
         ({"strategy": "magic"}, "unknown strategy 'magic': the workers know choosy, mined, mixed, random"),
         (
             {"params": {"sigma": -1}},
-            "strategy 'random': sigma -1 cannot be used: -1 is less than or equal to the minimum of 0",
+            "strategy 'random': sigma -1 cannot be used: give a number above 0",
         ),
         ({"params": {"sigma": 3.0}}, "sigma 3.0 is beyond what generator 'fake' allows"),
         ({"labels": {"kind": "balanced", "classes": [7]}}, "class 7 is unknown"),

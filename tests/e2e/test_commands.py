@@ -74,7 +74,7 @@ def test_an_order_becomes_the_same_images_in_parquet_and_in_arrow(running, tmp_p
     [
         (["--generator", "nobody"], "no worker hosts a generator 'nobody'; hosted now: analytic"),
         (["--classes", "class 33"], "unknown class 'class 33': did you mean class 3"),
-        (["--param", "sigma=-1"], "-1 is less than or equal to the minimum of 0"),
+        (["--param", "sigma=-1"], "sigma -1 cannot be used: give a number above 0"),
         (["--param", "sigma"], "'sigma' is not of the form name=value"),
         (["--param", "sigma=3", "--param", "truncation=0.5"], "sigma 3 cannot be used: 1.0 was expected (truncation"),
         (["--strategy", "magic"], "unknown strategy 'magic': the workers know filtered, hsm, mixture"),

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from nonesuch.host.terminal import terminal
 
 classifier = typer.Typer(help="Show, publish and withdraw classifiers: teachers, and what is mined against.")
 
@@ -16,7 +17,7 @@ def show(file: Annotated[Path, typer.Argument(help="A classifier file, or the fo
 
     header, payload = read_classifier(file)
     height, width, channels = header.image_shape
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = terminal()
     console.print(f"{header.architecture} {header.args or ''}, {len(payload):,} bytes, sha256 {header.sha256}")
     console.print(f"images {height} x {width} x {channels}, {header.classes} classes: {', '.join(header.class_names)}")
     console.print(f"after {header.epoch} epochs, {header.step} steps")
@@ -43,7 +44,7 @@ def publish(
             version = 0 if latest is None else latest + 1
         named = header.model_dump() | {"channel": channel, "version": version}
         link.run(put(link.keys, validated(SnapshotHeader, named, "--channel"), payload))
-    Console(stderr=True, highlight=False).print(f"published {file} as version {version} of channel {channel!r}")
+    terminal(stderr=True).print(f"published {file} as version {version} of channel {channel!r}")
 
 
 @classifier.command("withdraw")
@@ -54,4 +55,4 @@ def withdraw(channel: Annotated[str, typer.Argument(help="Whose classifiers are 
 
     with Link() as link:
         dropped = link.run(drop_channel(link.keys, channel))
-    Console(stderr=True, highlight=False).print(f"withdrew {dropped} classifiers of channel {channel!r}")
+    terminal(stderr=True).print(f"withdrew {dropped} classifiers of channel {channel!r}")

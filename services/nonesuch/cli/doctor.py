@@ -4,13 +4,16 @@ With `--plan`: what a setup takes of memory, before any of it is started.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from nonesuch.host.terminal import terminal
 
 if TYPE_CHECKING:
     from nonesuch.doctor.checks import Finding
@@ -64,11 +67,11 @@ def doctor(
 
 def _report(findings: "Iterator[Finding]") -> int:
     """Print findings; returns how many of them are failures."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     failed = 0
     for finding in findings:
-        mark = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "fail": "[red]FAIL[/]"}[finding.verdict]
-        console.print(f"{mark} {finding.what}: {finding.detail}".replace("\n", " "))
+        mark = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "fail": ("FAIL", "red")}[finding.verdict]
+        console.print(Text.assemble(mark, f" {finding.what}: {finding.detail}".replace("\n", " ")))
         if finding.remedy:
             console.print(f"     → {finding.remedy}")
         failed += finding.verdict == "fail"
@@ -84,7 +87,7 @@ def _plan(options: dict[str, object]) -> "Iterator[Finding]":
 
     setup = validated(Setup, {**options, "limits": MemoryLimits.from_env()}, "the plan")
     lines = redis_lines(setup)
-    console = Console(highlight=False, width=None if Console().is_terminal else 160)
+    console = terminal(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
     console.print(_table("Redis, at most", lines, total=True))
     console.print(_table("Processes, about", process_lines(setup), total=False))
     return check_maxmemory(maxmemory(lines), os.environ)

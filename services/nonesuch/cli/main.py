@@ -11,11 +11,13 @@ from importlib.metadata import entry_points
 from types import FrameType
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from nonesuch.errors import InvalidValue, NonesuchError
 from nonesuch.host.release import VERSION
 from nonesuch.host.stopping import Terminated
+from nonesuch.host.terminal import terminal
+from nonesuch.host.writing import remedy_of
 
 ORDER = (
     "demo", "up", "train", "order", "adapt", "classifier", "generators", "evaluate", "calibrate",
@@ -61,45 +63,51 @@ def make_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line. Errors that we raise on purpose are one message, not a traceback."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    """Run the command line. Whatever ends a command, its user gets a line with a remedy; with --verbose the traceback
+    too.
+    """
     signal.signal(signal.SIGTERM, _terminated)  # `kill` ends a command as cleanly as Ctrl-C
     try:
         make_app()()
-    except InvalidValue as error:
-        console.print(f"[bold red]nonesuch:[/] {_plain(error)}")
-        sys.exit(2)
-    except NonesuchError as error:
-        console.print(f"[bold red]nonesuch:[/] {_plain(error)}")
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
-            raise
-        console.print(f"[bold red]nonesuch:[/] {error.name} is not installed: pip install 'nonesuch{_plain(extra)}'")
-        sys.exit(1)
     except KeyboardInterrupt:
-        console.print("stopped")
+        terminal(stderr=True).print("stopped")
         sys.exit(130)
+    except Exception as error:
+        said = Text.assemble(("nonesuch:", "bold red"), " ", _message(error))
+        terminal(stderr=True).print(said)
+        log.debug("where it came from:", exc_info=error)
+        sys.exit(2 if isinstance(error, InvalidValue) else 1)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _plain(text: object) -> str:
-    return str(text).replace("[", "\\[")
+def _message(error: Exception) -> str:
+    """What a person reads: our own errors as they are, and of others a line that says what to do."""
+    name = type(error).__name__
+    words = " ".join(str(error).split()) or name
+    if isinstance(error, NonesuchError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and (extra := _EXTRAS.get((error.name or "").split(".")[0])):
+        return f"{error.name} is not installed: {extra}"
+    if isinstance(error, MemoryError) or name in _NO_MEMORY or "can't allocate memory" in words:
+        return f"there is not enough memory: {words[:300]}. Take a smaller batch or size, or end other programs"
+    if isinstance(error, OSError) and (remedy := remedy_of(error)):
+        return f"{words}: {remedy}"
+    return f"{name}: {words[:500]}. {_REPORT}"
 
+
+log = logging.getLogger(__name__)
+
+_NO_MEMORY = ("OutOfMemoryError", "ArrowMemoryError")
+"""The errors of libraries that are no `MemoryError`."""
+_REPORT = "This was not foreseen: `nonesuch --verbose` and the same words show where it came from; please report that"
 
 _EXTRAS = {
-    "ray": "[worker]",
-    "pytorch_pretrained_biggan": "[worker]",
-    "nonesuch_worker": "[worker]",
-    "torch": "[worker] or [trainer]",
-    "matplotlib": "[trainer]",
-    "tensorboard": "[trainer]",
-    "nonesuch_trainer": "[trainer]",
-    "fastapi": "[gateway]",
-    "uvicorn": "[gateway]",
-    "nonesuch_gateway": "[gateway]",
+    **dict.fromkeys(("ray", "pytorch_pretrained_biggan", "nonesuch_worker"), "pip install 'nonesuch[worker]'"),
+    **dict.fromkeys(("matplotlib", "tensorboard", "nonesuch_trainer"), "pip install 'nonesuch[trainer]'"),
+    **dict.fromkeys(("fastapi", "uvicorn", "nonesuch_gateway"), "pip install 'nonesuch[gateway]'"),
+    "torch": "pip install 'nonesuch[worker]' to mint, or pip install 'nonesuch[trainer]' to train",
 }
+"""What to do about a package that is not there."""

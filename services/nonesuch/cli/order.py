@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from nonesuch.host.terminal import terminal
+
 if TYPE_CHECKING:
     from nonesuch.tally import Tally
 
@@ -72,7 +74,7 @@ def order(
         )
         checked = check_order(wanted, catalog)
         ring = RingSpec(name=name, slots=8, slot_bytes=checked.ticket_bytes, ttl_s=max(60.0, 2 * timeout))
-        console = Console(stderr=True, highlight=False)
+        console = terminal(stderr=True)
         with progress(console, "minted", count) as advance:
             exported = export(link, checked, ring, out, timeout_s=timeout, on_rows=advance)
     if exported.tally:
@@ -89,7 +91,7 @@ def order(
     console.print(f"{exported.rows} images of {len(chosen)} classes in {out} (seed {seed})")
     if exported.rows < count:
         console.print(f"{count - exported.rows} images are short: every latent that was tried for them was rejected")
-    console.print(exported.ledger.statement, markup=False)
+    console.print(exported.ledger.statement)
 
 
 def _print_tally(console: Console, tally: "Tally", class_names: tuple[str, ...]) -> None:

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from nonesuch.host.terminal import terminal
+
 if TYPE_CHECKING:
     from nonesuch.link import Link
     from nonesuch.local.service import LocalService
@@ -28,7 +30,7 @@ def up(
     from nonesuch.link import Link
     from nonesuch.local.service import LocalService
 
-    console = Console(highlight=False)
+    console = terminal()
     asked = threading.Event()  # an exception would be lost where Python ignores it, as in a destructor
     service = LocalService(
         logs=logs, workers=workers, host=host, port=port, generators=tuple(generator or ()), on_step=console.print

@@ -18,15 +18,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
+from nonesuch.host.writing import writing
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name to write to; at the end it takes the place of `path` in one step, or is removed after an error.
 
-    Of several that write to one path the last one to end wins, whole.
+    Of several that write to one path the last one to end wins, whole. Raises `NotWritable` when there is no room or no
+    right to, also for what is raised inside.
     """
-    with _temporary(path) as temporary:
+    with writing(path), _temporary(path) as temporary:
         yield temporary
         sync(temporary)
         temporary.replace(path)
@@ -38,10 +40,10 @@ def creating(path: Path) -> Iterator[Path]:
     """`replacing` for a path that is not there yet, and is never overwritten.
 
     Raises `InvalidValue` at the beginning if it is there, or another process is writing it now, and at the end if it
-    has come meanwhile.
+    has come meanwhile; and `NotWritable` as `replacing` does.
     """
     refuse_taken(path)
-    with _temporary(path) as temporary:
+    with writing(path), _temporary(path) as temporary:
         yield temporary
         sync(temporary)
         try:
@@ -149,9 +151,12 @@ def user_folder(variable: str, default: str, env: Mapping[str, str] = os.environ
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder, which is made if need be, to this process. Raises `InvalidValue` when another one has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Keep a folder, which is made if need be, to this process. Raises `InvalidValue` when another one has it, and
+    `NotWritable` when it cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel unlocks it when the process ends

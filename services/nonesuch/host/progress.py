@@ -14,7 +14,12 @@ PLAIN_INTERVAL_S = 5.0
 def progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yields a function that is told how many more are done."""
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)

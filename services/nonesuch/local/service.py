@@ -28,6 +28,7 @@ from nonesuch.errors import InvalidValue, ServiceError
 from nonesuch.host.contexts import Starting
 from nonesuch.host.files import locked
 from nonesuch.host.orphans import die_with_parent
+from nonesuch.host.writing import writing
 from nonesuch.link import Link
 from nonesuch.local.private_redis import PrivateRedis
 
@@ -102,7 +103,8 @@ class LocalService(Starting):
     def url(self) -> str | None:
         """The gateway's URL. Without a port there is none; it is of HTTPS where the gateway finds a certificate."""
         scheme = "https" if os.environ.get("NONESUCH_GATEWAY_TLS_CERTIFICATE") else "http"
-        return None if self._port is None else f"{scheme}://{self._host}:{self._port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host  # an IPv6 address
+        return None if self._port is None else f"{scheme}://{host}:{self._port}"
 
     def check(self) -> None:
         """Raises `ServiceError` with the end of its log if a part of the service has ended."""
@@ -150,7 +152,7 @@ class LocalService(Starting):
     def _spawn(self, command: str, *options: str) -> None:
         log = self.logs / f"{command}.log"
         env = {**os.environ, "NONESUCH_REDIS_URL": self.redis.url, "NONESUCH_NAMESPACE": self.redis.namespace}
-        with log.open("wb") as out:
+        with writing(log), log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nonesuch", command, *options],
                 stdin=subprocess.DEVNULL,

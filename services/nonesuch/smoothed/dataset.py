@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import JsonValue
-from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -36,6 +35,7 @@ from nonesuch.config import validated
 from nonesuch.errors import InvalidValue, OrderFailed
 from nonesuch.host.contexts import Closing
 from nonesuch.host.progress import progress as show_progress
+from nonesuch.host.terminal import terminal
 from nonesuch.labels import resolve_classes
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.background import BackgroundMinting, Elsewhere
@@ -132,7 +132,7 @@ class SmoothedDataset(Dataset[tuple[Tensor, int]], Closing):
         self._settings = validated(Smoothing, given, "SmoothedDataset")
         self._normalisation = validated(Normalisation, {"mean": mean, "std": std}, "SmoothedDataset")
         self._transform = transform
-        self._console = Console(stderr=True, quiet=not progress)
+        self._console = terminal(stderr=True, quiet=not progress)
         self._spec: ClassifierSpec | None = None
         self._latest: Snapshot | None = None
         self._aimed: Snapshot | None = None

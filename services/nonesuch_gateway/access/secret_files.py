@@ -16,8 +16,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonesuch.errors import InvalidValue
+from nonesuch.errors import InvalidValue, NotWritable
 from nonesuch.host.files import write_secret
+from nonesuch.host.writing import writing
 from nonesuch.link.users import USERS, access_list
 from nonesuch_gateway.access.tokens import editing, make_token
 
@@ -34,10 +35,12 @@ OTHERS = ("worker/ray.token", "grafana/admin.password")
 def make_secrets(folder: Path) -> Iterator[str]:
     """Make the files that are missing; gives the name of each one that was written.
 
-    Raises `InvalidValue` for a file that cannot be read or written, or whose secret is too short to be one.
+    Raises `NotWritable`, and `InvalidValue` for a file that cannot be read, or whose secret is too short to be one.
     """
     try:
         yield from _make(folder)
+    except NotWritable:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise InvalidValue(
@@ -84,5 +87,6 @@ def _secret(path: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a secret, in folders that its owner alone can enter."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_secret(path, text)

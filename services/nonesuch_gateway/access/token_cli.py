@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nonesuch.host.terminal import terminal
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -53,7 +55,6 @@ def list_(file: FileOption = None) -> None:
     """List the tokens. What their owners send is not kept and cannot be shown."""
     import sys
 
-    from rich.console import Console
     from rich.table import Table
 
     from nonesuch_gateway.access.tokens import read_tokens
@@ -63,7 +64,7 @@ def list_(file: FileOption = None) -> None:
     for each in read_tokens(_path(file)).values():
         table.add_row(*_row(each))
     wide = None if sys.stdout.isatty() else 200  # a program reads lines
-    Console(highlight=False, markup=False, width=wide).print(table)
+    terminal(soft_wrap=False, width=wide).print(table)
 
 
 @token.command("revoke")

@@ -26,6 +26,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, m
 from nonesuch.config import explain
 from nonesuch.errors import InvalidValue, Unauthorised
 from nonesuch.host.files import write_secret
+from nonesuch.host.writing import writing
 from nonesuch.model import Frozen
 
 Scope = Literal["mint", "snapshot", "admin"]
@@ -114,9 +115,10 @@ def editing(path: Path) -> Iterator[dict[str, Token]]:
     """The tokens of a file, which are written back at the end, unless there was an error; a new file if there is none.
 
     Readers see the old file or the new one. Blocks while another edit goes on. Raises what `read_tokens` raises, and
-    `InvalidValue` when the other edit does not end in `LOCK_S`.
+    `InvalidValue` when the other edit does not end in `LOCK_S`, and `NotWritable`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_name(f".{path.name}.lock")):
         tokens = read_tokens(path) if path.exists() else {}
         yield tokens
@@ -126,7 +128,8 @@ def editing(path: Path) -> Iterator[dict[str, Token]]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with writing(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     end = time.monotonic() + LOCK_S
     try:
         while True:

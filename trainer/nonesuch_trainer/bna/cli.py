@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from nonesuch.host.terminal import terminal
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ def adapt(
     layers = bna.batch_norms(model)  # refuses early
     judge = None if evaluate is None else _judge(evaluate, header, device)
 
-    bar = Console(stderr=True, highlight=False)
+    bar = terminal(stderr=True)
     with progress(bar, "images read", config.images) as advance:
         real = read_images(images, header.image_shape, limit=config.images, seed=config.seed, on_images=advance)
     normalisation = Normalisation(mean=header.mean, std=header.std)
@@ -91,7 +92,7 @@ def adapt(
     ledger = _ledger(header.ledger, str(real), "" if judge is None else judge.name)
     write_classifier(out, header.model_copy(update={"ledger": ledger}), model)
 
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = terminal()
     kept = f", {config.source_weight:.0%} of the old statistics kept" if config.source_weight else ""
     console.print(f"{len(layers)} batch norm layers adapted to {real}: {config.form}, {found.total} batches{kept}")
     if judge is not None:

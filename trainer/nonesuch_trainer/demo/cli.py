@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from nonesuch.host.terminal import terminal
 
 
 def demo(
@@ -27,7 +28,7 @@ def demo(
     from nonesuch_trainer.demo.arms import DemoPlan
     from nonesuch_trainer.demo.run import run_demo
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     given = {"out": out, "size": size, "epochs": epochs, "seed": seed, "generator": generator, "data": data}
     plan = validated(DemoPlan, {**given, "split": split}, "the options")
     summary: dict[str, Any] = run_demo(plan, console.print)

@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nonesuch.host.terminal import terminal
+
 if TYPE_CHECKING:
     from nonesuch_trainer.metrics.evaluation import Findings
 
@@ -45,7 +47,7 @@ def evaluate(
     from nonesuch_trainer.metrics.plan import EvaluationPlan
     from nonesuch_trainer.metrics.report import write_report
 
-    bar = Console(stderr=True, highlight=False, soft_wrap=True)
+    bar = terminal(stderr=True)
     given = {
         "sigma": sigma, "truncation": truncation, "size": size, "epochs": epochs, "seeds": seeds, "seed": seed,
         "split": split, "features": features, "real": real, "data": data,
@@ -60,7 +62,7 @@ def evaluate(
         plan = validated(EvaluationPlan, {**given, "generators": ids}, "the options")
         findings = run(plan, link, say=bar.print)
     files = write_report(findings, out or Path("runs/evaluate") / "+".join(ids))
-    _print(findings, Console(highlight=False, soft_wrap=True))
+    _print(findings, terminal())
     typer.echo(f"written: {files[0]}, and {len(files) - 1} pictures beside it")
 
 
@@ -89,4 +91,4 @@ def _print(findings: "Findings", console: Console) -> None:
             f"seed {twins.seed}: {100 * twins.minted.accuracy:.2f} % learned from {plan.size:,} generated images, "
             f"{100 * twins.real.accuracy:.2f} % from as many real ones: a gap of {100 * twins.gap:.2f} points"
         )
-    console.print(findings.facts.ledger.statement, markup=False)
+    console.print(findings.facts.ledger.statement)

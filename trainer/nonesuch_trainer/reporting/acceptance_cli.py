@@ -18,7 +18,7 @@ def acceptance(
     from nonesuch_trainer.reporting.acceptance import save_acceptance
 
     try:
-        document = json.loads(counts.read_text(encoding="utf-8"))
+        document = json.loads(counts.read_bytes())
         tally, class_names = Tally.from_counters(document["counters"]), document["class_names"]
     except OSError as error:
         raise DataNotFound(f"cannot read {counts}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from nonesuch.host.contexts import Closing
 from nonesuch.host.files import write_atomically
+from nonesuch.host.writing import writing
 from nonesuch_trainer.learning.records import EpochRecord
 
 
@@ -21,23 +22,27 @@ class Events(Closing):
     def __init__(self, folder: Path, history: Sequence[EpochRecord]) -> None:
         self._lines = folder / "metrics.jsonl"
         write_atomically(self._lines, "".join(f"{r.model_dump_json()}\n" for r in history).encode())
-        if not history:
-            for old in (folder / "events").glob("events.out.tfevents.*"):
-                old.unlink()
+        self._folder = folder / "events"
         done = history[-1].epoch if history else 0
-        self._board = SummaryWriter(str(folder / "events"), purge_step=done + 1)
+        with writing(self._folder):
+            if not history:
+                for old in self._folder.glob("events.out.tfevents.*"):
+                    old.unlink()
+            self._board = SummaryWriter(str(self._folder), purge_step=done + 1)
 
     def record(self, record: EpochRecord) -> None:
         """Add the record of an epoch."""
-        with self._lines.open("a", encoding="utf-8") as file:
+        with writing(self._lines), self._lines.open("a", encoding="utf-8") as file:
             file.write(f"{record.model_dump_json()}\n")
-        for name, value in record.model_dump(exclude={"epoch", "shares"}).items():
-            if value is not None:
-                self._board.add_scalar(_BOARD.get(name, name), value, record.epoch)
-        self._board.flush()
+        with writing(self._folder):
+            for name, value in record.model_dump(exclude={"epoch", "shares"}).items():
+                if value is not None:
+                    self._board.add_scalar(_BOARD.get(name, name), value, record.epoch)
+            self._board.flush()
 
     def close(self) -> None:
-        self._board.close()
+        with writing(self._folder):
+            self._board.close()
 
 
 _BOARD = {

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from nonesuch.host.terminal import terminal
 
 log = logging.getLogger(__name__)
 PLAIN_S = 10.0
@@ -44,7 +45,7 @@ class _Bar:
         self._task = bar.add_task(run, total=None)
 
     def say(self, line: str) -> None:
-        self._bar.console.print(f"{self._run}: {line}", markup=False, highlight=False)
+        self._bar.console.print(f"{self._run}: {line}")
 
     def advance(self, what: str, done: int, total: int) -> None:
         same = self._bar.tasks[0].description == what
@@ -56,10 +57,10 @@ class _Bar:
 @contextmanager
 def reporting(run: str) -> Iterator[RunReporter]:
     """Yields a reporter for standard error: a bar if that is a terminal, else plain lines."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     if not console.is_terminal:
         yield _Lines(run)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         yield _Bar(run, bar)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nonesuch.host.terminal import terminal
+
 
 def calibrate(
     generator: Annotated[str, typer.Option(help="A name (`nonesuch generators list`), a folder, or family:argument.")],
@@ -23,7 +25,6 @@ def calibrate(
     from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
-    from rich.console import Console
 
     from nonesuch.config import validated
     from nonesuch.host.files import write_atomically
@@ -37,14 +38,14 @@ def calibrate(
     others = parse_params(param or [])
     params = mining_params(eta or (0.02, 0.05, 0.1), steps, others)
     calibration = Calibration(generator, classifier, teacher, params, goal)
-    with progress(Console(stderr=True, highlight=False), "mined", images * len(params)) as advance:
+    with progress(terminal(stderr=True), "mined", images * len(params)) as advance:
         points = calibration.run(images=images, seed=seed, advance=advance)
     choice = choose(points, goal)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     console.print(table(points))
-    console.print(choice.reason, markup=False)
+    console.print(choice.reason)
     if choice.point is not None:
-        console.print(pasteable(choice.point, others), markup=False)
+        console.print(pasteable(choice.point, others))
     if out is not None:
         facts = {**calibration.facts, **goal.model_dump(), "images": images, "seed": seed}
         write_atomically(out, document(points, choice, facts).encode())

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nonesuch.host.terminal import terminal
+
 
 def condition(
     base: Annotated[
@@ -28,7 +30,6 @@ def condition(
     from nonesuch.host.process import ensure_cpu_settings
 
     ensure_cpu_settings()
-    from rich.console import Console
 
     from nonesuch.errors import InvalidValue
     from nonesuch.host.progress import progress
@@ -43,8 +44,8 @@ def condition(
     recipe = ConditionConfig.read(config, **given)
     planned = plans(name, recipe, None if curve is None else _weights(curve))
 
-    console = Console(highlight=False, soft_wrap=True)
-    said = Console(stderr=True, highlight=False)
+    console = terminal()
+    said = terminal(stderr=True)
     with new_folder(out, base_folder(base)) as folder:
         conditioning = Conditioning(base, classifier, judge, recipe.resample)
         total = len(conditioning.names) * images
@@ -65,7 +66,7 @@ def condition(
         if report.judge is not None:
             console.print(scores_table(report.judge, "independent judge"))
         console.print(diversity_table(report))
-    console.print(f"{out}", markup=False)
+    console.print(str(out))
 
 
 def _weights(text: str) -> list[float]:

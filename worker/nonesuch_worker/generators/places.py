@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nonesuch.errors import InvalidValue
 from nonesuch.host.files import locked, sync, user_folder
+from nonesuch.host.writing import writing
 from nonesuch_worker.generators.card import CARD
 
 VARIABLE = "NONESUCH_LIBRARY"
@@ -43,16 +44,16 @@ def staged(folder: Path) -> Iterator[Path]:
     What an earlier call left behind when its process was killed is removed first.
 
     Raises:
-        InvalidValue: `folder` is there at the end, another process is filling it now, or its parent is not writable.
+        InvalidValue: `folder` is there at the end, or another process is filling it now.
+        NotWritable: its parent is not writable, or there is no room.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     with ExitStack() as stack:
+        stack.enter_context(writing(folder))
         try:
             stack.enter_context(locked(temporary))  # the lock ends with the process, whatever ends it
         except InvalidValue:
             raise InvalidValue(f"another process is filling {temporary}: wait for it") from None
-        except OSError as error:
-            raise InvalidValue(f"{folder} cannot be written: {error}. Choose another place") from error
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         for left in temporary.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()

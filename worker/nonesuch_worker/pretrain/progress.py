@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from nonesuch.host.terminal import terminal
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,15 @@ class PretrainReporter:
 @contextmanager
 def reporting(start: int, total: int, every: int, *, watched: bool = True) -> Iterator[PretrainReporter]:
     """A reporter on a bar when it is watched and standard error is a terminal, else on log lines."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     if not console.is_terminal or not watched:
         yield PretrainReporter(start, total, every, None)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[report]}"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[report]}", markup=False),
+    )
     with Progress(*columns, console=console) as bar:
         yield PretrainReporter(start, total, every, bar)

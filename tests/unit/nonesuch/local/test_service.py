@@ -17,3 +17,8 @@ def test_a_service_beside_others_leaves_their_logs_alone(tmp_path: Path, monkeyp
         assert [s.logs.name for s in services] == ["up", "up-2", "up-3"]
     with LocalService(logs=folder, private=True) as later:
         assert later.logs == folder
+
+
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")])
+def test_its_url_can_be_opened(host: str, url: str, tmp_path: Path) -> None:
+    assert LocalService(logs=tmp_path, host=host).url == url

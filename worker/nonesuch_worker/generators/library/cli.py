@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
+
+from nonesuch.host.terminal import terminal
 
 generators = typer.Typer(help="List, show, verify and add generators.")
 
@@ -18,9 +20,9 @@ def list_() -> None:
     from nonesuch_worker.generators.library.listing import everything, table
     from nonesuch_worker.generators.places import library_folder
 
-    console = _console()
+    console = terminal()
     console.print(table(everything()))
-    console.print(f"library: {library_folder()}", markup=False, soft_wrap=True)
+    console.print(f"library: {library_folder()}")
 
 
 @generators.command("show")
@@ -36,9 +38,9 @@ def show(
         document = {"folder": str(found.folder), "bytes": found.size, "card": found.card}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    console = _console()
+    console = terminal()
     for line in description(found):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line)
     if (points := curve(found)) is not None:
         console.print(points)
 
@@ -54,18 +56,18 @@ def verify(
     from nonesuch_worker.generators.library.listing import everything
     from nonesuch_worker.generators.library.verifying import verify as check
 
-    console = _console()
+    console = terminal()
     failed = 0
     for source in names or [listed.name for listed in everything()]:
         verdict = check(source)
         if verdict.info is None:
             failed += 1
-            console.print(f"[red]FAIL[/] {_plain(source)}: {_plain(verdict.fault)}", soft_wrap=True)
+            console.print(Text.assemble(("FAIL", "red"), f" {source}: {verdict.fault}"))
             continue
         shape = "×".join(map(str, verdict.info.image_shape))
         sha256 = f"sha256 {verdict.info.sha256[:12]}…" if verdict.carded else "no card to compare its sha256 with"
         facts = f"{shape}, {len(verdict.info.class_names)} classes, {sha256}, two images minted twice are the same"
-        console.print(f"[green]ok  [/] {_plain(source)}: {_plain(facts)}", soft_wrap=True)
+        console.print(Text.assemble(("ok  ", "green"), f" {source}: {facts}"))
     if failed:
         raise typer.Exit(1)
 
@@ -97,9 +99,9 @@ def add(
     if class_names is not None:
         given["class_names"] = read_json(class_names, list)
     said = validated(Said, given, "what is said about the generator")
-    with progress(Console(stderr=True, highlight=False), "compared with upstream", len(TRUNCATIONS)) as advance:
+    with progress(terminal(stderr=True), "compared with upstream", len(TRUNCATIONS)) as advance:
         added = add_generator(path, said, advance)
-    console = _console()
+    console = terminal()
     info = added.info
     shape = "×".join(map(str, info.image_shape))
     lines = [f"added {info.id} ({info.family}, {shape}, {len(info.class_names)} classes) to {added.folder}"]
@@ -117,12 +119,4 @@ def add(
         lines.append("its licence is unknown: say it with --license when you add it")
     lines.append(f"use it: nonesuch up --generator {info.id}")
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+        console.print(line)
