@@ -18,7 +18,9 @@
     │   ├── Unauthorised             nobody knows who the caller is: no token, or one that is not accepted
     │   └── Forbidden                the caller's token does not allow it
     ├── ServiceError                 the service could not do what was asked; trying again may help
-    │   ├── Unreachable              Redis or the gateway does not answer
+    │   ├── Unreachable              Redis or the gateway does not answer, or refuses what it did before: it may pass
+    │   │   └── Occupied             Redis is there and busy with itself: it passes by itself
+    │   ├── Refused                  Redis will not do it before somebody has mended its setup, or ours
     │   ├── Busy                     a limit of the service is reached
     │   │   └── RateLimited          a limit of the caller's token is reached
     │   ├── Unavailable              this gateway is stopping or full; another one may answer
@@ -121,7 +123,15 @@ class ServiceError(NonesuchError):
 
 
 class Unreachable(ServiceError):
-    """Redis does not answer, or the gateway does not, or it stopped in mid-answer."""
+    """Redis does not answer or takes no writes now, or the gateway does not answer, or it stopped in mid-answer."""
+
+
+class Occupied(Unreachable):
+    """Redis is there and busy with itself: it loads its data, or runs a script. It answers again without help."""
+
+
+class Refused(ServiceError):
+    """Redis answers, and will not do what was asked before a person has mended its setup or ours."""
 
 
 class Busy(ServiceError):

@@ -1,21 +1,29 @@
 """Offline export: an order whose images go to a file.
 
 main   waits for: the next batch of its ring ── unblocked by: a commit, the end of the order, the timeout
+       then for:  a Redis that is away ──────── unblocked by: its return, the same timeout
 """
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from nonesuch.errors import OrderFailed
+from nonesuch.effects import Op
+from nonesuch.errors import OrderFailed, RingClosed, Unreachable
 from nonesuch.host.files import creating
 from nonesuch.ledger import Ledger
 from nonesuch.link import Link
+from nonesuch.link.patience import Patience
 from nonesuch.orders import Checked, Order, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
 from nonesuch.schema import TABLES, Writer, format_of, ledger_of, open_writer, read_batch
 from nonesuch.sequencer import Sequencer
 from nonesuch.tally import Tally
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,14 +49,15 @@ def export(
     """Place an order and write its images to `path` in index order. Blocks until they are there.
 
     The file appears when it is complete. Raises what `creating` and `place` raise, `TakeTimeout` when nothing came for
-    `timeout_s`, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
+    `timeout_s`, `Unreachable` when Redis was away for as long, and `OrderFailed`. Whatever happens, the order and its
+    ring are gone afterwards.
     """
     form = format_of(path, TABLES)
-    with creating(path) as partial:
+    with creating(path) as unfinished:
         link.run(open_ring(link.keys, ring))
         try:
             link.run(place(link.keys, order))
-            return _write(link, order.order, ring, partial, form, timeout_s, on_rows)
+            return _write(link, order.order, ring, unfinished, form, timeout_s, on_rows)
         finally:
             link.run(close_ring(link.keys, ring.name))
 
@@ -60,13 +69,18 @@ def _write(
     ledger = Ledger()
     try:
         turns: Sequencer[Delivery] = Sequencer()
-        while not isinstance(taken := link.run(take(link.keys, ring, timeout_s=timeout_s)), OrderEnd):
+        came: set[int] = set()
+        service = _Service(link, ring, timeout_s)
+        while not isinstance(taken := service.take(), OrderEnd):
+            if taken.ticket in came:  # it was in hand when Redis went away, and is held here
+                continue
+            came.add(taken.ticket)
             for delivery in turns.push(taken.ticket, taken):
                 batch = read_batch(delivery.payload)
                 ledger = ledger_of(batch.schema)
                 writer = writer or open_writer(path, form, batch.schema)
                 writer.write_batch(batch)
-                link.run(release(link.keys, ring, delivery))
+                service.release(delivery)
                 on_rows(delivery.rows)
         if taken.state != "done":
             raise OrderFailed(f"order {order.id} ended {taken.state} after {taken.rows} images: {taken.reason}")
@@ -74,3 +88,28 @@ def _write(
     finally:
         if writer is not None:
             writer.close()
+
+
+class _Service:
+    """The ring of one order, behind a Redis that may be away for as long as a batch is waited for."""
+
+    def __init__(self, link: Link, ring: RingSpec, timeout_s: float) -> None:
+        self._keys, self._ring, self._timeout_s = link.keys, ring, timeout_s
+        self._patience = Patience(link, outage_s=timeout_s, stop=threading.Event(), say=log.warning)
+        self._in_doubt = False
+        """Whether an entry may have been on its way when Redis went away: then it is unread again."""
+
+    def take(self) -> Delivery | OrderEnd:
+        return self._patience.run(self._take, self._doubt, passing=(Unreachable,))
+
+    def release(self, delivery: Delivery) -> None:
+        self._patience.run(partial(release, self._keys, self._ring, delivery), self._doubt, passing=(Unreachable,))
+
+    def _doubt(self) -> None:
+        self._in_doubt = True
+
+    def _take(self) -> Op[Delivery | OrderEnd]:
+        if self._in_doubt and not (yield from open_ring(self._keys, self._ring)):
+            raise RingClosed("Redis was restarted and has lost the order: order again, with the same seed")
+        self._in_doubt = False
+        return (yield from take(self._keys, self._ring, timeout_s=self._timeout_s))

@@ -41,6 +41,7 @@ def order(
     timeout: Annotated[float, typer.Option(help="Give up when nothing came for so many seconds.")] = 120.0,
 ) -> None:
     """Order labelled images from a running service and write them to a file, in index order."""
+    import threading
     import uuid
 
     from nonesuch.cli.export import export
@@ -48,12 +49,15 @@ def order(
     from nonesuch.host.progress import progress
     from nonesuch.labels import Balanced, classes_in, resolve_classes
     from nonesuch.link import Link
+    from nonesuch.link.patience import Patience
     from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, parse_params, wait_for_workers
     from nonesuch.rings import RingSpec
     from nonesuch.schema import TABLES, format_of
 
     format_of(out, TABLES)
+    console = terminal(stderr=True)
     with Link() as link:
+        Patience(link, outage_s=timeout, stop=threading.Event(), say=console.print).begin()
         catalog = link.run(wait_for_workers(link.keys))
         generators = tuple(generator or [catalog.choose(None).id])
         info = catalog.generator(generators[0])
@@ -74,7 +78,6 @@ def order(
         )
         checked = check_order(wanted, catalog)
         ring = RingSpec(name=name, slots=8, slot_bytes=checked.ticket_bytes, ttl_s=max(60.0, 2 * timeout))
-        console = terminal(stderr=True)
         with progress(console, "minted", count) as advance:
             exported = export(link, checked, ring, out, timeout_s=timeout, on_rows=advance)
     if exported.tally:

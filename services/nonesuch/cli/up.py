@@ -1,5 +1,6 @@
 """`nonesuch up`: the whole service on this machine, until Ctrl-C."""
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from nonesuch.host.terminal import terminal
 if TYPE_CHECKING:
     from nonesuch.link import Link
     from nonesuch.local.service import LocalService
+
+log = logging.getLogger(__name__)
 
 
 def up(
@@ -47,8 +50,10 @@ def up(
 
 
 def _watch(console: Console, service: "LocalService", link: "Link", asked: threading.Event) -> None:
-    """Show the status until asked to stop. Raises `ServiceError` when a part of the service ends."""
-    from nonesuch.errors import Unreachable
+    """Show the status until asked to stop. Raises `ServiceError` when a part of the service ends, and nothing of what
+    may go wrong with the status: it is there to be looked at, and must end nothing.
+    """
+    from nonesuch.errors import NonesuchError
     from nonesuch.local.status import as_table, one_line, rate_of
     from nonesuch.stats import read_stats
 
@@ -58,13 +63,15 @@ def _watch(console: Console, service: "LocalService", link: "Link", asked: threa
             service.check()
             try:
                 now = link.run(read_stats(link.keys))
-            except Unreachable as error:
-                live.console.print(str(error))
-            else:
                 rate = rate_of(now, before)
                 if console.is_terminal:
                     live.update(as_table(now, rate, str(service.url)), refresh=True)
                 else:
                     live.console.print(one_line(now, rate))
                 before = now
+            except NonesuchError as error:
+                live.console.print(f"no status: {error}", markup=False)
+            except Exception as error:
+                log.debug("no status", exc_info=True)
+                live.console.print(f"no status: {type(error).__name__}: {error}", markup=False)
             asked.wait(1.0 if console.is_terminal else 10.0)

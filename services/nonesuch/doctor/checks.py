@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from nonesuch.catalog import read_catalog
 from nonesuch.config import RedisSettings
@@ -22,13 +23,15 @@ from nonesuch.errors import NonesuchError, ServiceError
 from nonesuch.host.allocator import BLOCK_MB, KEPT_FAULTS, faults_in
 from nonesuch.host.cores import cores
 from nonesuch.host.process import RAY_SETTINGS, THREADS, tensor_environment
-from nonesuch.link import Call, Link
+from nonesuch.link import Call, Link, check_writable
 from nonesuch.local.private_redis import find_redis_server
 from nonesuch.offers import WorkerInfo
 from nonesuch.realdata.fashion_mnist import load_fashion_mnist
 
 SHARED_MEMORY_MB = 256
 MIN_REDIS = (6, 2)
+LOOKS_ONLY = "operator"
+"""The user of `link.users` that may not write."""
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PACKAGES = ("torch", "ray", "redis", "pyarrow", "fastapi", "pytorch-pretrained-biggan")
 
@@ -82,10 +85,12 @@ def _redis(context: Context) -> Iterator[Finding]:
     try:
         settings = RedisSettings.from_env()
         with Link(settings) as link:
+            if LOOKS_ONLY not in (settings.username, urlsplit(settings.url).username):
+                link.run(check_writable(link.keys))
             info = link.run(_info())
             workers = link.run(read_catalog(link.keys)).workers
     except NonesuchError as error:
-        yield Finding("redis", "fail", "NONESUCH_REDIS_URL does not lead to one", str(error))
+        yield Finding("redis", "fail", "the one at NONESUCH_REDIS_URL cannot be used", str(error))
         return
     running = str(info["redis_version"])
     if tuple(int(part) for part in running.split(".")[:2]) < MIN_REDIS:

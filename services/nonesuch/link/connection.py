@@ -75,7 +75,7 @@ class Link(Closing):
 
     def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
-        `ServiceError` for a Redis that does not do what it is asked.
+        `Refused` for a Redis that does not do what it is asked.
         """
         return drive(op, self._do)
 
@@ -114,7 +114,7 @@ class AsyncLink:
 
     async def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
-        `ServiceError` for a Redis that does not do what it is asked.
+        `Refused` for a Redis that does not do what it is asked.
         """
         return await adrive(op, self._do)
 
@@ -144,3 +144,11 @@ class AsyncLink:
 
 def _ping() -> Op[None]:
     yield Call("PING")
+
+
+def check_writable(keys: Keys) -> Op[None]:
+    """Do nothing, in a way that takes a Redis with this database that takes writes: to answer a PING it need not.
+
+    Raises `Unreachable` and `Refused`.
+    """
+    yield Call("DEL", keys.nothing)

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from nonesuch.effects import Op
-from nonesuch.errors import Busy, GeneratorNotFound, NonesuchError, NoWorkers, RingClosed, Unreachable
+from nonesuch.errors import Busy, GeneratorNotFound, NonesuchError, NoWorkers, Occupied, RingClosed, Unreachable
 from nonesuch.host.stopping import pause
-from nonesuch.link.connection import Link
+from nonesuch.link.connection import Link, check_writable
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -33,8 +34,20 @@ class Patience:
         self.link, self.say = link, say
         self._outage_s, self._stop = outage_s, stop
 
-    def run(self, make: Callable[[], Op[T]], on_trouble: Callable[[], None] = lambda: None) -> T:
-        """Run the operation that `make` makes; after trouble tell `on_trouble`, wait, and try again.
+    def begin(self) -> None:
+        """Look whether Redis is there and takes writes. Only one that is busy with itself is waited for: what else is
+        wrong at the start is better said at once. Raises `Unreachable`, `Refused`, `Stopped`.
+        """
+        self.run(partial(check_writable, self.link.keys), passing=(Occupied,))
+
+    def run(
+        self,
+        make: Callable[[], Op[T]],
+        on_trouble: Callable[[], None] = lambda: None,
+        *,
+        passing: tuple[type[NonesuchError], ...] = PASSING,
+    ) -> T:
+        """Run the operation that `make` makes; after trouble that is `passing` tell `on_trouble`, wait, and try again.
 
         Raises the last trouble when the outage has lasted for too long, `Stopped`, and whatever the operation raises.
         """
@@ -43,7 +56,7 @@ class Patience:
         while True:
             try:
                 return self.link.run(make())
-            except PASSING as error:
+            except passing as error:
                 trouble: NonesuchError = error
             on_trouble()
             now = time.monotonic()

@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +31,7 @@ from nonesuch.host.files import locked
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.host.writing import writing
 from nonesuch.link import Link
+from nonesuch.link.patience import Patience
 from nonesuch.local.private_redis import PrivateRedis
 
 READY_S = 120.0
@@ -140,6 +142,8 @@ class LocalService(Starting):
             self._private = PrivateRedis()
             self._private.start()
             self.redis = self.redis.model_copy(update={"url": self._private.url})
+        with Link(self.redis) as link:
+            Patience(link, outage_s=READY_S, stop=threading.Event(), say=self._on_step).begin()
         self._on_step(f"starting {self._workers} worker{'s' if self._workers > 1 else ''}")
         sources = [option for source in self._generators for option in ("--generator", source)]
         threads = ("--threads", str(self._threads)) if self._threads else ()

@@ -21,7 +21,7 @@ from typing import TypeVar
 from nonesuch.catalog import read_catalog
 from nonesuch.classifiers.published import Snapshot
 from nonesuch.effects import Op
-from nonesuch.errors import NonesuchError, TakeTimeout, Unreachable
+from nonesuch.errors import NonesuchError, ServiceError, TakeTimeout
 from nonesuch.host.stopping import check
 from nonesuch.link import Link
 from nonesuch.link.patience import PASSING, SAY_S, Patience, Say
@@ -44,10 +44,11 @@ POLL_S = 0.05
 def reach(link: Link, *, outage_s: float, stop: threading.Event, say: Say) -> tuple[Patience, Catalog]:
     """Patience with the service behind a link, and what its workers offer. Blocks until there is a worker.
 
-    Raises `Unreachable` at once, `NoWorkers` after `outage_s`, `Stopped`.
+    One that loads its data is waited for. Raises `Unreachable` and `Refused` at once for a Redis that is not there or
+    takes no writes, `NoWorkers` after `outage_s`, `Stopped`.
     """
-    link.ping()
     patience = Patience(link, outage_s=outage_s, stop=stop, say=say)
+    patience.begin()
     return patience, patience.run(partial(wait_for_workers, link.keys))
 
 
@@ -159,7 +160,7 @@ class Supply:
             try:
                 self._link.run(close_ring(self._keys, self._ring.name))
                 return
-            except Unreachable as error:
+            except ServiceError as error:
                 if not left:
                     self._patience.say(f"ring {self._ring.name!r} is left to expire: {error}")
 

@@ -83,6 +83,7 @@ FAILURES = (
     Failure(502, errors.IntegrityError, _FETCH, "the payload of snapshot 3 does not have its sha256"),
     Failure(503, errors.NoWorkers, f"{_IMAGES}|get /readyz|get /v1/generators/", "no worker is connected: start one"),
     Failure(503, errors.Unreachable, "", "Redis at redis://127.0.0.1:6379 does not answer"),
+    Failure(503, errors.Refused, "", "Redis at redis://127.0.0.1:6379 has keys of another program"),
     Failure(503, errors.Unavailable, "", "this gateway is stopping: try again, another one may answer"),
     Failure(504, errors.TakeTimeout, "", "the deadline passed before all 64 images were minted: ask for fewer"),
 )

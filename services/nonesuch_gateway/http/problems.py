@@ -42,6 +42,7 @@ ANSWERS: dict[type[NonesuchError], Answer] = {
     errors.Busy: Answer(429, 2),
     errors.NoWorkers: Answer(503, 10),
     errors.Unreachable: Answer(503, 5),
+    errors.Refused: Answer(503, 30),
     errors.Unavailable: Answer(503, 2),
     errors.RingClosed: Answer(503, 2),
     errors.TakeTimeout: Answer(504),

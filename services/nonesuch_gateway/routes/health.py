@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from nonesuch.link import check_writable
 from nonesuch.orders import wait_for_workers
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.routes.deps import GatewayDep
@@ -17,7 +18,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Redis answers and at least one worker is there."""
+    """Redis answers and takes writes, and at least one worker is there."""
 
     status: str = "ready"
     workers: int
@@ -34,6 +35,7 @@ async def healthz() -> Health:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Whether images can be minted", responses=documented(503))
 async def readyz(gateway: GatewayDep) -> Readiness:
-    """503 says what is missing: Redis, or workers."""
+    """503 says what is missing: Redis, one that takes writes, or workers."""
+    await gateway.link.run(check_writable(gateway.link.keys))
     catalog = await gateway.link.run(wait_for_workers(gateway.link.keys))
     return Readiness(workers=len(catalog.workers), generators=sorted(catalog.generators))

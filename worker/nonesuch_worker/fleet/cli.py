@@ -1,8 +1,15 @@
 """`nonesuch worker`: a fleet on a Ray cluster, or on this machine alone."""
 
+import logging
+import threading
 from typing import Annotated
 
 import typer
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 600.0
+"""How many seconds a Redis that loads its data is waited for when a fleet starts."""
 
 
 def worker(
@@ -53,6 +60,7 @@ def worker(
     from nonesuch.errors import InvalidValue
     from nonesuch.host.process import on_signal
     from nonesuch.link import Link
+    from nonesuch.link.patience import Patience
     from nonesuch_worker.fleet.elastic import Elastic, Times
     from nonesuch_worker.fleet.fleet import Fleet
     from nonesuch_worker.fleet.nodes import ElasticNodes, RedisLoad
@@ -66,7 +74,7 @@ def worker(
     given = {"generators": tuple(generator or ()), "threads": threads}
     settings = WorkerSettings.from_env().model_copy(update={k: v for k, v in given.items() if v})
     with Link(settings.redis) as link:
-        link.ping()
+        Patience(link, outage_s=LOADING_S, stop=threading.Event(), say=log.warning).begin()
     for source in settings.generators:
         load_generator(source, torch.device("cpu"))  # a mistake shows here, not in an actor that restarts for ever
     host = RayHost(settings, address)

@@ -1,6 +1,7 @@
 """The ticket loop: what a worker does, without Ray.
 
-    loop        waits for: a ticket ─────────────── unblocked by: an order, a released slot, a lost lease (bell, 1 s)
+    loop        waits for: a heartbeat of its own ─ unblocked by: the pulse, which could announce the worker
+                then for:  a ticket ─────────────── unblocked by: an order, a released slot, a lost lease (bell, 1 s)
                 then for:  the ticket before it ─── unblocked by: the committer, which is through with it
     committer   waits for: a minted ticket ──────── unblocked by: the loop
                 then for:  its images, Redis ────── unblocked by: the device, Redis; with a full `latest` ring a release
@@ -14,15 +15,20 @@ A ticket that cannot be made for a reason that will not change (`InvalidValue`, 
 other error gives it back, and the order ends when it was tried too often. That goes for a missing snapshot too: when
 Redis was restarted, its owner is about to publish it again. While Redis is away the loop waits, then goes on; a minted
 batch is kept and committed when Redis is back, and one more is minted behind it.
+
+No part goes on without the others. A worker whose heartbeat has lapsed, for whatever reason, claims nothing until it is
+in the catalogue again; what ends the pulse or the committer ends the loop, and `run` raises it.
 """
 
 import logging
+import math
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from nonesuch.catalog import HEARTBEAT_S, announce, withdraw
-from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError, Unreachable
+from nonesuch.catalog import HEARTBEAT_S, HEARTBEAT_TTL_S, announce, withdraw
+from nonesuch.errors import GeneratorNotFound, InvalidValue, ServiceError
 from nonesuch.link import Link
 from nonesuch.offers import WorkerInfo
 from nonesuch.tickets import LEASE_S, Ticket, sweep
@@ -31,6 +37,9 @@ from nonesuch_worker.minting.hand import Hand
 from nonesuch_worker.minting.minter import MintedTicket
 
 log = logging.getLogger(__name__)
+
+UNSEEN_S = 0.05
+"""Seconds between two looks whether the worker is in the catalogue, when it is not."""
 
 
 class Mints(Protocol):
@@ -55,17 +64,26 @@ class TicketLoop:
         self._committer = Committer(self._hand, self._stop)
         self._committing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="committer")
         self._delivery: Future[None] | None = None
+        self._seen_until = -math.inf
+        """When the last heartbeat lapses, by the monotonic clock."""
+        self._pulse_error: BaseException | None = None
 
     def stop(self) -> None:
         """Ask `run` to return after the tickets in hand."""
         self._stop.set()
 
     def run(self) -> None:
-        """Work until `stop`; once. Finishes the tickets in hand and leaves the catalogue on the way out."""
+        """Work until `stop`; once. Finishes the tickets in hand and leaves the catalogue on the way out.
+
+        Raises what ended the pulse or the committer.
+        """
         pulse = threading.Thread(target=self._pulse, name="pulse", daemon=True)
         pulse.start()
         try:
             while not self._stop.is_set():
+                if time.monotonic() > self._seen_until:
+                    self._stop.wait(UNSEEN_S)
+                    continue
                 ticket = self._hand.claim(self._generators)
                 if ticket is not None:
                     self._work(ticket)
@@ -78,6 +96,8 @@ class TicketLoop:
             pulse.join()
             self._leave()
         self._settle()
+        if self._pulse_error is not None:
+            raise self._pulse_error
 
     def _work(self, ticket: Ticket) -> None:
         try:
@@ -119,12 +139,19 @@ class TicketLoop:
                 self._beat()
             except ServiceError as error:
                 log.debug("no heartbeat: %s", error)
+            except BaseException as error:
+                log.error("no more heartbeats, so this worker ends: %s: %s", type(error).__name__, error)
+                self._pulse_error = error
+                self._stop.set()
+                return
             if self._through.wait(HEARTBEAT_S):
                 return
 
     def _beat(self) -> None:
         self._hand.renew()
+        began = time.monotonic()
         self._link.run(announce(self._link.keys, self._info.model_copy(update=self._committer.counts())))
+        self._seen_until = began + HEARTBEAT_TTL_S
         swept = self._link.run(sweep(self._link.keys))
         if swept.tickets or swept.orders or swept.rings:
             log.info("swept: %s", swept)
@@ -132,5 +159,5 @@ class TicketLoop:
     def _leave(self) -> None:
         try:
             self._link.run(withdraw(self._link.keys, self._info.id))
-        except Unreachable:
-            log.debug("Redis is away: the heartbeat lapses by itself")
+        except ServiceError as error:
+            log.debug("the heartbeat lapses by itself: %s", error)
