@@ -3,6 +3,9 @@
 A trainer's ring has one consumer. The ring of an order that was placed over HTTP belongs to whichever gateway its
 client asks next, so readers take turns: one at a time, each for as long as it renews a lease. What a reader released
 is gone, so another one may follow only on a reader that released nothing.
+
+A lease is nothing that its holder can be sure of: it may have been paused when it ran out. So whatever a reader asks
+for carries its name, `rings.take`, `release` and `close_ring` too, and Redis refuses all but the one that began last.
 """
 
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from nonesuch.effects import Op
 from nonesuch.errors import Conflict, RingClosed
 from nonesuch.link import Call, Keys, script
-from nonesuch.rings import OrderEnd, RingSpec, end_in, ring_spec
+from nonesuch.rings import OrderEnd, RingSpec, end_in, fenced_off, ring_spec
 
 
 def begin_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[None]:
@@ -31,17 +34,20 @@ def begin_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[N
             )
 
 
-def keep_reading(keys: Keys, name: str, *, lease_s: float) -> Op[None]:
-    """Renew a reader's lease."""
-    yield Call("PEXPIRE", keys.reader(name), int(lease_s * 1000))
+def keep_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[None]:
+    """Renew a reader's lease. Raises `RingClosed`, and `Conflict` when another reader has begun."""
+    reply: bytes = yield script("keep_reading", keys, name, reader, int(lease_s * 1000))
+    match reply.decode():
+        case "gone":
+            raise RingClosed(f"ring {name!r} is gone: it was closed, it expired, or Redis was restarted")
+        case "fenced":
+            raise fenced_off(name)
 
 
 def stop_reading(keys: Keys, name: str, reader: str) -> Op[bool]:
     """Let another reader begin at once, instead of when the lease runs out. False if it was not the reader."""
-    if (yield Call("GET", keys.reader(name))) != reader.encode():
-        return False
-    yield Call("DEL", keys.reader(name))
-    return True
+    stopped: int = yield script("stop_reading", keys, name, reader)
+    return bool(stopped)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from nonesuch.effects import Op
-from nonesuch.errors import Busy, InvalidValue, RingClosed, TakeTimeout
+from nonesuch.errors import Busy, Conflict, InvalidValue, RingClosed, TakeTimeout
 from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
@@ -94,9 +94,12 @@ def open_ring(keys: Keys, spec: RingSpec, *, kind: str = "", at_most: int = 0) -
     return reply == b"reopened"
 
 
-def close_ring(keys: Keys, name: str) -> Op[bool]:
-    """Delete a ring, what is in it, its snapshots, and the orders that deliver to it. False if there was none."""
-    closed: int = yield script("close_ring", keys, name)
+def close_ring(keys: Keys, name: str, *, reader: str = "") -> Op[bool]:
+    """Delete a ring, what is in it, its snapshots, and the orders that deliver to it. False if there was none.
+
+    With a `reader` only while that is the ring's (see `readers`); False if it is not.
+    """
+    closed: int = yield script("close_ring", keys, name, reader)
     return bool(closed)
 
 
@@ -121,29 +124,35 @@ def ring_spec(keys: Keys, name: str) -> Op[RingSpec]:
     )
 
 
-def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0) -> Op[Delivery | OrderEnd]:
+def take(keys: Keys, spec: RingSpec, *, timeout_s: float = 60.0, reader: str = "") -> Op[Delivery | OrderEnd]:
     """Take the oldest unread entry. Blocks up to `timeout_s`; release the entry when done with it.
 
-    It shows that the consumer is alive. Raises `TakeTimeout`, and `RingClosed` when the ring is gone.
+    It shows that the consumer is alive. `reader` is who takes it, of a ring that several processes can reach (see
+    `readers`). Raises `TakeTimeout`, `RingClosed` when the ring is gone, and `Conflict` when another reader has begun.
     """
+    ready = keys.ready(spec.name)
     end = time.monotonic() + timeout_s
     while True:
-        entry: bytes | None = yield script("take", keys, spec.name, int(spec.ttl_s * 1000))
+        entry: bytes | None = yield script("take", keys, spec.name, int(spec.ttl_s * 1000), reader)
         if entry == b"gone":
             raise _gone(spec.name)
-        wait = min(SLICE_S, end - time.monotonic())
-        if entry is None and wait > 0.001:
-            entry = yield Call("BLMOVE", keys.ready(spec.name), keys.in_hand(spec.name), "LEFT", "RIGHT", f"{wait:.3f}")
+        if entry == b"fenced":
+            raise fenced_off(spec.name)
         if entry is not None:
             break
-        if time.monotonic() >= end:
+        wait = min(SLICE_S, end - time.monotonic())
+        if wait <= 0.001:
             raise TakeTimeout(f"no batch came into ring {spec.name!r} within {timeout_s:g} s")
+        # Waits and takes nothing, as the head stays where it is: only the script knows whose it is by then.
+        yield Call("BLMOVE", ready, ready, "LEFT", "LEFT", f"{wait:.3f}")
     if how := end_in(entry):
         return how
     head = json.loads(entry)
     payload: bytes | None = yield Call("GET", keys.slot(spec.name, head["slot"]))
     if payload is None:
         raise RingClosed(f"ring {spec.name!r} was closed while a batch was being read from it")
+    if reader and (yield Call("HGET", keys.ring(spec.name), "reader")) != reader.encode():
+        raise fenced_off(spec.name)  # and the slot may have another batch by now
     return Delivery(head["order"], head["ticket"], head["rows"], payload, entry)
 
 
@@ -156,6 +165,16 @@ def end_in(entry: bytes) -> OrderEnd | None:
     return OrderEnd(head["order"], head["end"], head["reason"], head["rows"], entry, tally)
 
 
-def release(keys: Keys, spec: RingSpec, taken: Delivery | OrderEnd) -> Op[None]:
-    """Give back the slot of an entry that was taken. Does not block; once is enough, twice does no harm."""
-    yield script("release", keys, spec.name, taken.entry)
+def release(keys: Keys, spec: RingSpec, taken: Delivery | OrderEnd, *, reader: str = "") -> Op[None]:
+    """Give back the slot of an entry that was taken. Does not block; once is enough, twice does no harm.
+
+    `reader` is who took it. Raises `Conflict` when another one has begun since.
+    """
+    released: int = yield script("release", keys, spec.name, taken.entry, reader)
+    if released < 0:
+        raise fenced_off(spec.name)
+
+
+def fenced_off(name: str) -> Conflict:
+    """What a reader is told that was away for longer than its lease, and whose ring another one reads now."""
+    return Conflict(f"ring {name!r} is read by another client since the lease of this one ran out: leave it to that")

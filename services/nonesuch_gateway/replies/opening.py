@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 from nonesuch.effects import Op
-from nonesuch.errors import Busy, NonesuchError, RingClosed, ServiceError
+from nonesuch.errors import Busy, Conflict, NonesuchError, RingClosed, ServiceError
 from nonesuch.link import AsyncLink, Keys
 from nonesuch.orders import place
 from nonesuch.readers import begin_reading, keep_reading, stop_reading
@@ -67,13 +67,14 @@ class Replies:
         """
         keys, name, reader = self._link.keys, plan.ring.name, uuid.uuid4().hex
         ring = plan.ring.model_copy(update={"ttl_s": ttl_s})
-        reply = self._admitted(replace(plan, ring=ring))
+        reply = self._admitted(replace(plan, ring=ring), reader)
         try:
             await self._link.run(begin_reading(keys, name, reader, lease_s=ttl_s))
-            async with self._kept(reply, partial(_renew, keys, ring)):
+            async with self._kept(reply, partial(_renew, keys, ring, reader)):
                 yield reply
         finally:
-            await self._leave(reply, close_ring(keys, name) if reply.begun else _put_back(keys, plan.ring, reader))
+            closing = close_ring(keys, name, reader=reader) if reply.begun else _put_back(keys, plan.ring, reader)
+            await self._leave(reply, closing)
 
     async def settled(self, timeout_s: float = 5.0) -> None:
         """Wait until no reply is open, `timeout_s` at most: what is left then expires with its ring."""
@@ -83,12 +84,12 @@ class Replies:
         except TimeoutError:
             log.warning("%d replies are left to expire", len(self._open))
 
-    def _admitted(self, plan: OrderPlan) -> Reply:
+    def _admitted(self, plan: OrderPlan, reader: str = "") -> Reply:
         if len(self._open) >= self._limit:
             raise Busy(f"{self._limit} requests are being answered, which is the limit: try again in a moment")
         if self._open and sum(self._open.values()) + plan.ring.bytes > self._limit_bytes:
             raise Busy("replies take all of the memory that they may: try again in a moment, or ask for fewer images")
-        reply = Reply(self._link, plan)
+        reply = Reply(self._link, plan, reader)
         self._open[reply] = plan.ring.bytes
         self._idle.clear()
         return reply
@@ -107,10 +108,12 @@ class Replies:
             await asyncio.sleep(plan.ring.ttl_s / 3)
             try:
                 await self._link.run(renew())
-            except RingClosed:
+            except (RingClosed, Conflict):
                 return  # the reader finds out by itself
             except ServiceError as error:
                 log.warning("order %s: %s", plan.order.id, error)
+            except Exception:  # the reader must not go on without its keeper
+                log.exception("order %s: its ring was not renewed", plan.order.id)
 
     async def _leave(self, reply: Reply, op: Op[object]) -> None:
         """Do the last step of a reply, also when its task is cancelled meanwhile."""
@@ -130,9 +133,9 @@ class Replies:
                 self._idle.set()
 
 
-def _renew(keys: Keys, ring: RingSpec) -> Op[None]:
+def _renew(keys: Keys, ring: RingSpec, reader: str) -> Op[None]:
+    yield from keep_reading(keys, ring.name, reader, lease_s=ring.ttl_s)
     yield from touch_ring(keys, ring)
-    yield from keep_reading(keys, ring.name, lease_s=ring.ttl_s)
 
 
 def _put_back(keys: Keys, ring: RingSpec, reader: str) -> Op[None]:

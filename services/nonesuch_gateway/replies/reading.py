@@ -29,8 +29,9 @@ so that a worker that was lost and started again is in time."""
 class Reply:
     """One open reply. `opening.Replies` makes it."""
 
-    def __init__(self, link: AsyncLink, plan: OrderPlan) -> None:
+    def __init__(self, link: AsyncLink, plan: OrderPlan, reader: str = "") -> None:
         self.plan = plan
+        self._reader = reader
         self._link = link
         self._turns: Sequencer[Delivery] = Sequencer()
         self.begun = False
@@ -47,8 +48,9 @@ class Reply:
         """Every batch of the order, in index order; the slot of one is free when the next is asked for.
 
         Blocks for the next ticket until the order's deadline. Raises `TakeTimeout` then, `OrderFailed`,
-        `NoWorkers` when every worker was lost, `RingClosed` when Redis was restarted, `Unreachable`, and
-        `IntegrityError` for a batch that is not what was ordered.
+        `NoWorkers` when every worker was lost, `RingClosed` when Redis was restarted, `Unreachable`, `Conflict` when
+        another reader has begun since this one's lease ran out, and `IntegrityError` for a batch that is not what was
+        ordered.
         """
         order, keys = self.plan.order, self._link.keys
         emitted = 0
@@ -59,7 +61,7 @@ class Reply:
                 yield batch
                 self.begun = True
                 self.images += batch.num_rows
-                await self._link.run(release(keys, self.plan.ring, delivery))
+                await self._link.run(release(keys, self.plan.ring, delivery, reader=self._reader))
                 emitted += 1
 
     async def _take(self) -> Delivery:
@@ -68,7 +70,8 @@ class Reply:
         while True:
             left = max(0.0, order.deadline - time.time())
             try:
-                taken = await self._link.run(take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S)))
+                taking = take(keys, self.plan.ring, timeout_s=min(left, PATIENCE_S), reader=self._reader)
+                taken = await self._link.run(taking)
             except TakeTimeout:
                 if left <= PATIENCE_S:
                     raise TakeTimeout(

@@ -8,8 +8,9 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from nonesuch.link import Call
 from nonesuch.readers import begin_reading
-from nonesuch.rings import release, ring_spec, take
+from nonesuch.rings import Delivery, release, ring_spec, take
 from tests.helpers.counters import open_orders, ring_stats
 
 URN = "urn:nonesuch:problem:"
@@ -187,11 +188,34 @@ def test_an_order_whose_reader_was_killed_goes_however_often_it_is_asked_for(htt
     until(lambda: state(http, order)["state"] == "done")
     ring = link.run(ring_spec(link.keys, f"order-{order['id']}")).model_copy(update={"ttl_s": 0.3})
     link.run(begin_reading(link.keys, ring.name, "killed", lease_s=0.3))
-    link.run(release(link.keys, ring, link.run(take(link.keys, ring))))
+    link.run(release(link.keys, ring, link.run(take(link.keys, ring, reader="killed")), reader="killed"))
     assert state(http, order)["results"] == "begun"
     problem(http.get(order["links"]["results"]), 409, "conflict")
     until(lambda: http.get(order["links"]["self"]).status_code == 404, 3)
     until(lambda: not traces())
+
+
+def test_a_reader_that_was_followed_is_told_so_and_leaves_everything_to_the_next(http, link, workers, gate, until):
+    workers(hook=gate)
+    order = place(http, count=200)
+    name = f"order-{order['id']}"
+
+    def lease(command: str):
+        return (yield Call(command, link.keys.reader(name)))
+
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(http.get, order["links"]["results"])
+        until(lambda: link.run(lease("EXISTS")))
+        link.run(lease("DEL"))  # its gateway was paused for so long
+        link.run(begin_reading(link.keys, name, "next", lease_s=30))
+        gate.open()
+        assert "since the lease of this one ran out" in problem(first.result(), 409, "conflict")
+    ring = link.run(ring_spec(link.keys, name))
+    tickets = []
+    while isinstance(taken := link.run(take(link.keys, ring, reader="next")), Delivery):
+        tickets.append(taken.ticket)
+        link.run(release(link.keys, ring, taken, reader="next"))
+    assert sorted(tickets) == [0, 1, 2, 3] and taken.state == "done"
 
 
 def test_cancelling_cuts_off_a_reader(http, workers, large, until, traces):

@@ -82,6 +82,11 @@ local function unread_again(name)
   while redis.call('LMOVE', k_in_hand(name), k_ready(name), 'RIGHT', 'LEFT') do end
 end
 
+-- Whether a ring is in these hands: the reader that began last, or '' where there is none (a trainer's ring, an export's).
+local function is_reader(name, reader)
+  return (redis.call('HGET', k_ring(name), 'reader') or '') == reader
+end
+
 -- The tickets of a ring's orders that one more worker could claim; those that wait for room are not among them.
 local function claimable_in(name)
   local returned, fresh = 0, 0
