@@ -8,7 +8,9 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from nonesuch.errors import GeneratorNotFound
@@ -16,6 +18,8 @@ from nonesuch_trainer.loop import train
 from nonesuch_trainer.metrics import ranking
 from nonesuch_trainer.settings.datasets import Real
 from nonesuch_worker.generators.load import folder_of
+from nonesuch_worker.pretrain.config import PretrainConfig
+from nonesuch_worker.pretrain.loop import pretrain
 from tests.helpers.blobs import make_config, one_thread, write_real
 
 pytestmark = pytest.mark.timeout(240)
@@ -96,6 +100,47 @@ def test_exports_are_ranked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(ranking, "LocalService", None)  # would fail: nothing is judged twice
     assert ranking.rank(exports) == exports / "10"
+
+
+@pytest.mark.slow
+def test_two_classes_of_a_few_dozen_small_images_are_evaluated_and_ranked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No feature network knows them, MS-SSIM takes larger ones, and there are fewer than are minted."""
+    monkeypatch.setattr(ranking, "SIZE", 200)
+    monkeypatch.setattr(ranking, "EPOCHS", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    rng = np.random.default_rng(0)
+    for name, bright in (("bird", 0), ("cat", 150)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = np.add(rng.integers(0, 90, (16, 16, 3)), (bright, 0, 0))
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"data/{name}/{i}.png")
+    recipe = PretrainConfig.model_validate(
+        {
+            "name": "small", "data": str(tmp_path / "data"), "iterations": 1, "batch": 8, "decay_iterations": 0,
+            "standing_batches": 1, "standing_batch": 8, "precision": "float32", "grid_every": 1,
+            "generator": {
+                "image_size": 16, "channels": 3, "classes": 2, "z_dim": 8, "embedding_dim": 4, "widths": [16, 8],
+            },
+            "discriminator": {"widths": [8, 16]},
+        }
+    )  # fmt: skip
+    exports = pretrain(recipe, tmp_path / "pre", resume=False, data_folder=None).parent
+
+    assert ranking.rank(exports) == exports / "1"
+    (row,) = json.loads((exports / "ranking.json").read_text())["rows"]
+    assert row["real_images"] == 54 and 0 <= row["accuracy"] <= 100  # 27 of each class are left to learn from
+
+    done = evaluate(
+        "--generator", str(exports / "1"), "--real", str(tmp_path / "data"), "--size", "200", "--epochs", "1",
+        "--out", "found", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "16 pixels are too small" in done.stdout and "by --features" in done.stdout
+    found = json.loads((tmp_path / "found/evaluation.json").read_text())
+    assert found["generated"]["fid"] is None and set(found["generated"]["missing"]) >= {"fid", "ms_ssim", "agreement"}
+    assert found["real_images_learned_from"] == 54 and found["learned"]["real"]["mean"] >= 0
 
 
 def test_nothing_to_rank(tmp_path: Path) -> None:

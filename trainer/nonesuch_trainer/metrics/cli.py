@@ -67,7 +67,7 @@ def evaluate(
 
 
 def _print(findings: "Findings", console: Console) -> None:
-    from nonesuch_trainer.metrics.report import class_rows, measure_rows
+    from nonesuch_trainer.metrics.report import class_rows, measure_rows, missing_lines, real_ones
 
     plan = findings.plan
     table = Table(
@@ -86,9 +86,12 @@ def _print(findings: "Findings", console: Console) -> None:
     for by_class in class_rows(findings):
         table.add_row(*by_class)
     console.print(table)
+    for line in missing_lines(findings):
+        console.print(line, markup=False)
     for twins in findings.twins:
         console.print(
             f"seed {twins.seed}: {100 * twins.minted.accuracy:.2f} % learned from {plan.size:,} generated images, "
-            f"{100 * twins.real.accuracy:.2f} % from as many real ones: a gap of {100 * twins.gap:.2f} points"
+            f"{100 * twins.real.accuracy:.2f} % from {real_ones(twins, plan.size)}: "
+            f"a gap of {100 * twins.gap:.2f} points"
         )
     console.print(findings.facts.ledger.statement)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nonesuch.errors import InvalidValue
 from nonesuch.link import Link
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.smoothed.resident import LabelledImages
@@ -35,6 +36,8 @@ class Findings:
     floor: Measures
     """The measures of real images that neither the feature network nor the judge has seen."""
     twins: tuple[Twins, ...]
+    unlearned: str | None
+    """Why less was learned than the plan wants, if so."""
     images: LabelledImages
     """The minted images of the first seed."""
     real: RealImages
@@ -62,7 +65,7 @@ def evaluate(
     Raises:
         Stopped: asked to stop.
         DataNotFound: the real images are not there.
-        InvalidValue: generator, feature network and real images do not fit together, or are too few.
+        InvalidValue: generator, named feature network and real images do not fit together.
         GeneratorNotFound, NoWorkers, InvalidOrder, OrderFailed, TakeTimeout: the images cannot be had.
     """
     stop = stop or threading.Event()
@@ -72,11 +75,15 @@ def evaluate(
     say(f"measuring {yardstick.measured:,} images against {learning.judge.name}")
     generated, floor = yardstick.measure(first), yardstick.floor
 
-    twins = []
+    twins, unlearned = [], None
     for seed in range(plan.seed, plan.seed + plan.seeds) if plan.epochs else ():
         images = first if seed == plan.seed else mint(plan, seed, link, stop, say)[0]
-        say(f"learning from {plan.size:,} generated and as many real images, seed {seed}")
-        found = learning.twins(images, seed)
+        say(f"learning from {plan.size:,} generated images, and in as many steps from real ones, seed {seed}")
+        try:
+            found = learning.twins(images, seed)
+        except InvalidValue as error:  # what was measured is told all the same
+            unlearned = f"seed {seed}: {error}"
+            break
         twins.append(found)
         say(f"accuracy {100 * found.minted.accuracy:.2f} %, its twin's {100 * found.real.accuracy:.2f} %")
-    return Findings(plan, facts, learning.judge.name, generated, floor, tuple(twins), first, yardstick.real)
+    return Findings(plan, facts, learning.judge.name, generated, floor, tuple(twins), unlearned, first, yardstick.real)

@@ -3,52 +3,76 @@
 The same function measures both. What it finds for a second set of real images is the floor: no generator can be
 expected to come below it, and a distance says little without it.
 
+What cannot be taken (of few images, of small ones, by a network that does not know them) is left out and says why; the
+rest is taken all the same.
+
 Legend: N images of H×W×C pixels, K classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nonesuch.errors import InvalidValue
 from nonesuch_trainer.metrics.features import FeatureNetwork, Seen
 from nonesuch_trainer.metrics.frechet import frechet_distance
 from nonesuch_trainer.metrics.kernel import kernel_distance
 from nonesuch_trainer.metrics.manifold import prdc
 from nonesuch_trainer.metrics.resolution import discriminability
 from nonesuch_trainer.metrics.score import class_score
-from nonesuch_trainer.metrics.similarity import diversity
+from nonesuch_trainer.metrics.similarity import SMALLEST, diversity
+
+T = TypeVar("T")
 
 NEIGHBOURS = 5
 PAIRS = 200
 """How many pairs of each class MS-SSIM takes at most."""
+BY_FEATURES = (
+    "fid", "kid", "precision", "recall", "density", "coverage", "score", "agreement", "discriminability",
+)  # fmt: skip
+"""The measures that take a feature network."""
+UNKNOWN = "the shipped feature network knows Fashion-MNIST alone: name a classifier of these images by --features"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What images are seen through, and what is seen in the real ones that they are compared with."""
+
+    network: FeatureNetwork
+    reference: Seen
 
 
 @dataclass(frozen=True)
 class Measures:
-    """The measures of one set of images. By-class values are by label, in [0, 1]."""
+    """The measures of one set of images. By-class values are by label, in [0, 1].
+
+    None, and a label that is not there, is what could not be taken: `missing` says why.
+    """
 
     images: int
-    fid: float
+    fid: float | None = None
     """Squared Fréchet distance of the features; biased, so compare with the floor at the same N."""
-    kid: float
+    kid: float | None = None
     """Unbiased squared maximum mean discrepancy; may be below 0."""
-    kid_std: float
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-    score: float
+    kid_std: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    density: float | None = None
+    coverage: float | None = None
+    score: float | None = None
     """The Inception score by the feature network's own classes: at most K."""
-    agreement: dict[int, float]
+    agreement: Mapping[int, float] = field(default_factory=dict)
     """The fraction of images that the feature network gives their label. It rises when diversity is lost: it does not
     rank generators."""
-    ms_ssim: dict[int, float]
+    ms_ssim: Mapping[int, float] = field(default_factory=dict)
     """Mean similarity of two images of a class: lower is more diverse."""
-    discriminability: dict[int, float]
-    """The fraction of images that get their label when they are reduced and scaled back, by the reduced side in px."""
+    discriminability: Mapping[int, float] = field(default_factory=dict)
+    """By side in px: the fraction that gets its label when the images are reduced to it and scaled back."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a measure above: why it could not be taken, of some classes or at all."""
 
     def document(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """All measures as JSON, rounded, with classes by name."""
@@ -64,43 +88,96 @@ class Measures:
 def measure(
     images: NDArray[np.uint8],
     labels: NDArray[np.int32],
-    reference: Seen,
-    network: FeatureNetwork,
+    view: View | None,
     *,
+    class_names: tuple[str, ...],
     seed: int = 0,
 ) -> Measures:
     """Measure a set of images. Takes some seconds for each 1,000 of them on a CPU.
 
     Args:
-        images: (N, H, W, C) uint8, as they are served: after rounding.
+        images: (N, H, W, C) uint8, as they are served: after rounding. One is enough.
         labels: (N,)
-        reference: what the network sees in the real images that it is compared with.
-        network: the feature network.
+        view: None when no feature network knows such images.
+        class_names: by label, for what is said of a class.
         seed: of the pairs and subsets that are drawn.
 
-    Raises:
-        InvalidValue: too few images, or images too small, for one of the measures.
+    Returns:
+        All that can be taken of these images; of the rest, why it cannot.
     """
-    seen = network(images)
-    distance = kernel_distance(seen.features, reference.features, seed=seed)
-    near = prdc(reference.features, seen.features, NEIGHBOURS)
-    right = seen.probabilities.argmax(axis=1) == labels
+    missing: dict[str, str] = {}
+
+    def taken(take: Callable[[], T], *names: str) -> T | None:
+        try:
+            return take()
+        except InvalidValue as error:
+            missing.update(dict.fromkeys(names, str(error)))
+            return None
+
+    similarity = taken(lambda: _diversity(images, labels, class_names, seed, missing), "ms_ssim")
+    if view is None:
+        missing.update(dict.fromkeys(BY_FEATURES, UNKNOWN))
+        return Measures(images=len(images), ms_ssim=similarity or {}, missing=missing)
+    seen, real = view.network(images), view.reference
+    distance = taken(lambda: kernel_distance(seen.features, real.features, seed=seed), "kid")
+    near = taken(
+        lambda: prdc(real.features, seen.features, NEIGHBOURS), "precision", "recall", "density", "coverage"
+    )  # fmt: skip
+    score = taken(lambda: class_score(seen.probabilities, seed=seed), "score")
     return Measures(
         images=len(images),
-        fid=frechet_distance(seen.features, reference.features),
-        kid=distance.mean,
-        kid_std=distance.std,
-        precision=near.precision,
-        recall=near.recall,
-        density=near.density,
-        coverage=near.coverage,
-        score=class_score(seen.probabilities, seed=seed).mean,
-        agreement={int(label): float(right[labels == label].mean()) for label in np.unique(labels)},
-        ms_ssim=diversity(images, labels, pairs=PAIRS, seed=seed),
-        discriminability=discriminability(images, labels, lambda some: network(some).probabilities.argmax(axis=1)),
+        fid=taken(lambda: frechet_distance(seen.features, real.features), "fid"),
+        kid=distance.mean if distance else None,
+        kid_std=distance.std if distance else None,
+        precision=near.precision if near else None,
+        recall=near.recall if near else None,
+        density=near.density if near else None,
+        coverage=near.coverage if near else None,
+        score=score.mean if score else None,
+        agreement=taken(lambda: _agreement(seen, labels), "agreement") or {},
+        ms_ssim=similarity or {},
+        discriminability=taken(
+            lambda: discriminability(images, labels, lambda some: _named(view.network(some))), "discriminability"
+        )
+        or {},
+        missing=missing,
     )
 
 
-def over_classes(values: Mapping[int, float]) -> float:
-    """The mean of a by-class measure: every class counts the same."""
-    return float(np.mean(list(values.values())))
+def over_classes(values: Mapping[int, float]) -> float | None:
+    """The mean of a by-class measure: every class counts the same. None if it could be taken of none."""
+    return float(np.mean(list(values.values()))) if values else None
+
+
+def _diversity(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    class_names: tuple[str, ...],
+    seed: int,
+    missing: dict[str, str],
+) -> dict[int, float]:
+    """MS-SSIM of the classes that have pairs; those that have none are noted in `missing`."""
+    side = min(images.shape[1:3])
+    if side < SMALLEST:
+        raise InvalidValue(f"images of {side} pixels are too small for its three scales, which take {SMALLEST}")
+    present, counts = np.unique(labels, return_counts=True)
+    if len(single := present[counts == 1]):
+        shown = ", ".join(class_names[label] for label in single)
+        missing["ms_ssim"] = f"there is a single image, so no pair, of {shown}"
+    rows = np.flatnonzero(np.isin(labels, present[counts > 1]))
+    return diversity(images[rows], labels[rows], pairs=PAIRS, seed=seed) if len(rows) else {}
+
+
+def _agreement(seen: Seen, labels: NDArray[np.int32]) -> dict[int, float]:
+    right = _named(seen) == labels  # (N,)
+    return {int(label): float(right[labels == label].mean()) for label in np.unique(labels)}
+
+
+def _named(seen: Seen) -> NDArray[np.int64]:
+    """(N,) the class that each image is taken for. Raises `InvalidValue` if the network does not know."""
+    if not np.isfinite(seen.probabilities).all():
+        raise InvalidValue(
+            "the feature network's activations overflow, so it names no class: name another by --features"
+        )
+    names: NDArray[np.int64] = seen.probabilities.argmax(axis=1)
+    return names

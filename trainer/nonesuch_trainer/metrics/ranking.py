@@ -8,6 +8,7 @@ Legend: N images of each export, K classes.
 """
 
 import json
+import math
 import shutil
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nonesuch.errors import GeneratorNotFound
+from nonesuch.errors import GeneratorNotFound, InvalidValue
 from nonesuch.host.files import write_atomically, write_json
 from nonesuch.link import Link
 from nonesuch.local.service import LocalService
@@ -66,7 +67,7 @@ def rank(exports: Path, say: Say = print) -> Path:
 
 def _write(exports: Path, rows: list[dict[str, Any]]) -> Path:
     """Write the ranking; returns the best export's folder."""
-    best = max(rows, key=lambda row: (row.get("accuracy", 0.0), -row.get("fid", 0.0), row["iteration"]))
+    best = max(rows, key=lambda row: (row.get("accuracy", -1.0), -row.get("fid", math.inf), row["iteration"]))
     ranking = {"best": best["iteration"], "size": SIZE, "epochs": EPOCHS, "split": "validation", "rows": rows}
     write_json(exports / RANKING, ranking)
     return exports / str(best["iteration"])
@@ -88,13 +89,15 @@ def _judged(cards: Mapping[Path, dict[str, Any]], say: Say) -> Iterator[dict[str
                 row: dict[str, Any] = {"iteration": int(card["iterations"]), "sha256": card["sha256"]}
                 if len(facts.class_names) > 1:
                     learning = learning or TwinLearning(plan, facts, threading.Event())
-                    twins = learning.twins(images, plan.seed)
-                    row["accuracy"] = round(100 * twins.minted.accuracy, 2)
-                    row["real_accuracy"] = round(100 * twins.real.accuracy, 2)
+                    row |= _accuracies(learning, images, plan.seed)
                 yardstick = yardstick or _yardstick(plan, facts)
                 if yardstick:
-                    row |= _distances(yardstick, images)
+                    distances = _distances(yardstick, images)
+                    missing = {**row.get("missing", {}), **distances.get("missing", {})}
+                    row |= distances | ({"missing": missing} if missing else {})
                 say(f"{folder.name}: accuracy {row.get('accuracy', 'none')}, FID {row.get('fid', 'not measured')}")
+                for name, why in row.get("missing", {}).items():
+                    say(f"{folder.name}: no {name}: {why}")
                 yield row
 
 
@@ -118,16 +121,30 @@ def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
     return Yardstick(plan, replace(facts, class_names=names)) if network.knows(facts.image_shape, names) else None
 
 
-def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, float]:
+def _accuracies(learning: TwinLearning, images: LabelledImages, seed: int) -> dict[str, Any]:
+    """In per cent; or why there is none: an export that nothing can be learned from is ranked last."""
+    try:
+        twins = learning.twins(images, seed)
+    except InvalidValue as error:
+        return {"missing": {"accuracy": str(error)}}
+    found = {"accuracy": round(100 * twins.minted.accuracy, 2), "real_accuracy": round(100 * twins.real.accuracy, 2)}
+    return found if twins.real_images >= len(images) else {**found, "real_images": twins.real_images}
+
+
+def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, Any]:
+    """Those that can be taken; `missing` says why the others cannot."""
     made, floor = yardstick.measure(images), yardstick.floor
-    return {
-        "fid": round(made.fid, 3),
-        "fid_floor": round(floor.fid, 3),
-        "recall": round(made.recall, 4),
-        "coverage": round(made.coverage, 4),
-        "ms_ssim": round(over_classes(made.ms_ssim), 4),
-        "agreement": round(over_classes(made.agreement), 4),
+    found = {
+        "fid": (made.fid, 3),
+        "fid_floor": (floor.fid, 3),
+        "recall": (made.recall, 4),
+        "coverage": (made.coverage, 4),
+        "ms_ssim": (over_classes(made.ms_ssim), 4),
+        "agreement": (over_classes(made.agreement), 4),
     }
+    distances: dict[str, Any] = {n: round(value, digits) for n, (value, digits) in found.items() if value is not None}
+    why = {name: made.missing[name] for name in found if name in made.missing}
+    return {**distances, "missing": why} if why else distances
 
 
 def _staged(folder: Path, card: dict[str, Any], copy: Path) -> Path:
@@ -156,7 +173,7 @@ def _into_card(folder: Path, card: dict[str, Any], rows: list[dict[str, Any]]) -
 
 def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     """Plot accuracy, distance and diversity over training, each with what real images have."""
-    panels = [panel for panel in _PANELS if panel[2][0] in rows[0]]
+    panels = [panel for panel in _PANELS if any(panel[2][0] in row for row in rows)]
     if not panels:
         return
     figure = new_figure(4 * len(panels), 3.6)
@@ -166,7 +183,8 @@ def _save_curves(path: Path, rows: list[dict[str, Any]]) -> None:
     ):
         for name in names:
             line = "--" if name.startswith("real") or name.endswith("floor") else "-"
-            axes.plot(at, [row[name] for row in rows], marker=".", linestyle=line, label=name.replace("_", " "))
+            values = [row.get(name, math.nan) for row in rows]  # a gap where there is no value
+            axes.plot(at, values, marker=".", linestyle=line, label=name.replace("_", " "))
         axes.set(title=title, ylabel=label, xlabel="iterations", **style)
         axes.grid(alpha=0.3)
         axes.legend()

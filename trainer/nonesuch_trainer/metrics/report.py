@@ -1,6 +1,7 @@
 """An evaluation for people and for programs: rows of a table, JSON, pictures."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +19,47 @@ from nonesuch_trainer.reporting.grid import save_grid
 
 DOCUMENT = "evaluation.json"
 _COLUMNS = 16
+_SHOWN = {"fid": "FID", "kid": "KID", "score": "classifier score", "ms_ssim": "MS-SSIM", "agreement": "label agreement"}
+"""Measures that are called otherwise by people than by programs."""
 
 
 def measure_rows(findings: Findings) -> list[tuple[str, str, str, str]]:
     """The rows of a table: (measure, of generated images, of real images: the floor, what is better)."""
     made, floor = findings.generated, findings.floor
-    side = min(made.discriminability)
+    kid, kid_std, floor_kid = (value and 1000 * value for value in (made.kid, made.kid_std, floor.kid))
     rows = [
-        ("FID", f"{made.fid:.2f}", f"{floor.fid:.2f}", "lower"),
-        ("KID × 1000", f"{1000 * made.kid:.2f} ± {1000 * made.kid_std:.2f}", f"{1000 * floor.kid:.2f}", "lower"),
-        ("precision", f"{made.precision:.3f}", f"{floor.precision:.3f}", "as real"),
-        ("recall", f"{made.recall:.3f}", f"{floor.recall:.3f}", "as real"),
-        ("density", f"{made.density:.3f}", f"{floor.density:.3f}", "as real"),
-        ("coverage", f"{made.coverage:.3f}", f"{floor.coverage:.3f}", "higher"),
-        ("classifier score", f"{made.score:.2f}", f"{floor.score:.2f}", "as real"),
-        ("MS-SSIM in a class", f"{over_classes(made.ms_ssim):.3f}", f"{over_classes(floor.ms_ssim):.3f}", "as real"),
-        ("label agreement", f"{over_classes(made.agreement):.3f}", f"{over_classes(floor.agreement):.3f}", "as real"),
-        (
-            f"the same, reduced to {side} px",
-            f"{made.discriminability[side]:.3f}",
-            f"{floor.discriminability[side]:.3f}",
-            "as real",
-        ),
+        ("FID", _number(made.fid, 2), _number(floor.fid, 2), "lower"),
+        ("KID × 1000", f"{_number(kid, 2)} ± {_number(kid_std, 2)}", _number(floor_kid, 2), "lower"),
+        ("precision", _number(made.precision), _number(floor.precision), "as real"),
+        ("recall", _number(made.recall), _number(floor.recall), "as real"),
+        ("density", _number(made.density), _number(floor.density), "as real"),
+        ("coverage", _number(made.coverage), _number(floor.coverage), "higher"),
+        ("classifier score", _number(made.score, 2), _number(floor.score, 2), "as real"),
+        ("MS-SSIM in a class", _number(over_classes(made.ms_ssim)), _number(over_classes(floor.ms_ssim)), "as real"),
+        ("label agreement", _number(over_classes(made.agreement)), _number(over_classes(floor.agreement)), "as real"),
     ]
+    if side := min(made.discriminability, default=0):
+        small, floor_small = (_number(of.discriminability.get(side)) for of in (made, floor))
+        rows.append((f"the same, reduced to {side} px", small, floor_small, "as real"))
     return rows
+
+
+def missing_lines(findings: Findings) -> list[str]:
+    """What could not be taken, and why, a line for each reason."""
+    lines = []
+    for whose, measures in (("generated images", findings.generated), ("the floor", findings.floor)):
+        names: dict[str, list[str]] = {}
+        for name, why in measures.missing.items():
+            names.setdefault(why, []).append(_SHOWN.get(name, name))
+        lines += [f"not measured of {whose}: {', '.join(which)}: {why}" for why, which in names.items()]
+    if findings.unlearned:
+        lines.append(f"not learned: {findings.unlearned}")
+    return lines
+
+
+def real_ones(twins: Twins, size: int) -> str:
+    """How many real images the twin learned from, in words, beside `size` generated ones."""
+    return "as many real ones" if twins.real_images == size else f"{twins.real_images:,} real ones, in as many steps"
 
 
 def class_rows(findings: Findings) -> list[tuple[str, ...]]:
@@ -52,7 +70,7 @@ def class_rows(findings: Findings) -> list[tuple[str, ...]]:
     for label in findings.facts.classes:
         learned = [_percent(_of_class(findings.twins, which, label)) for which in ("minted", "real")]
         pairs = [(made.agreement, floor.agreement), (made.ms_ssim, floor.ms_ssim)]
-        values = [f"{of.get(label, float('nan')):.2f}" for pair in pairs for of in pair]
+        values = [_number(of.get(label), 2) for pair in pairs for of in pair]
         rows.append((findings.facts.class_names[label], *learned, *values))
     return rows
 
@@ -69,7 +87,10 @@ def document(findings: Findings) -> dict[str, Any]:
         "real_information": findings.facts.ledger.statement,
         "plan": findings.plan.model_dump(mode="json"),
     }
+    if findings.unlearned:
+        found["not_learned"] = findings.unlearned
     if findings.twins:
+        found["real_images_learned_from"] = findings.twins[0].real_images
         found["learned"] = {which: _learned(findings, which) for which in ("minted", "real")}
         gaps = [100 * twins.gap for twins in findings.twins]
         found["gap"] = {"mean": round(float(np.mean(gaps)), 2), "seeds": [round(gap, 2) for gap in gaps]}
@@ -100,6 +121,7 @@ def _grids(findings: Findings, folder: Path) -> list[Path]:
 
 def _bars(findings: Findings, folder: Path) -> Path:
     """Plot accuracy by class, or the feature network's agreement where nothing was learned."""
+    bars: dict[str, Mapping[int, float]]
     if findings.twins:
         title, bars = f"accuracy on {findings.judged_on}", {
             "learned from generated images": _by_class(findings.twins, "minted"),
@@ -112,8 +134,8 @@ def _bars(findings: Findings, folder: Path) -> Path:
     axes = figure.subplots()
     labels = findings.facts.classes
     for i, (name, values) in enumerate(bars.items()):
-        places = [place + 0.4 * i - 0.2 for place in range(len(labels))]
-        axes.bar(places, [100 * values.get(label, 0.0) for label in labels], width=0.4, label=name)
+        known = {place: values[label] for place, label in enumerate(labels) if label in values}
+        axes.bar([place + 0.4 * i - 0.2 for place in known], [100 * v for v in known.values()], width=0.4, label=name)
     axes.set_xticks(range(len(labels)), [findings.facts.class_names[k] for k in labels], rotation=45, ha="right")
     axes.set(title=title, ylabel="%", ylim=(0, 100))
     axes.grid(axis="y", alpha=0.3)
@@ -160,6 +182,10 @@ def _by_class(twins: tuple[Twins, ...], which: str) -> dict[int, float]:
 
 def _of_class(twins: tuple[Twins, ...], which: str, label: int) -> float | None:
     return _by_class(twins, which).get(label) if twins else None
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:

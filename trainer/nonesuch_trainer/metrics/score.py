@@ -33,8 +33,10 @@ def class_score(probabilities: FloatArray, splits: int = 10, seed: int | None = 
     Raises `InvalidValue` when rows are no probabilities or fewer than `splits`.
     """
     p = np.asarray(probabilities, dtype=np.float64)
-    if p.ndim != 2 or not 1 <= splits <= len(p):
-        raise InvalidValue(f"probabilities of shape {p.shape} in {splits} splits: give (N, K), and from 1 to N splits")
+    if p.ndim != 2 or splits < 1:
+        raise InvalidValue(f"probabilities of shape {p.shape} in {splits} splits: give (N, K), and at least 1 split")
+    if len(p) < splits:
+        raise InvalidValue(f"{len(p)} images are too few for {splits} splits: give at least {splits}")
     wrong = ~((p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) < _SUM_TOLERANCE))  # NaN is wrong too
     if wrong.any():
         row = int(wrong.argmax())

@@ -20,6 +20,8 @@ from nonesuch_trainer.metrics.inputs import IntArray, check_images, check_labell
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The weights of the scales, finest first (Wang et al. 2003); fewer scales use the first ones, scaled to sum to 1."""
+SMALLEST = 20
+"""The pixels of the shorter side that the default window and scales take: a window of 5 after two halvings."""
 _C1, _C2 = 0.01**2, 0.03**2
 """Constants that keep the ratios finite where an image is flat or black; for pixels in [0, 1]."""
 _VALUES = 2**20

@@ -31,10 +31,16 @@ def balanced_rows(labels: NDArray[np.int32], size: int, rng: np.random.Generator
         if len(rows) < wanted:
             raise InvalidValue(
                 f"{size} images in balance take {wanted} of class {label}, which has {len(rows)}: "
-                f"dataset.size can be {len(classes) * min(np.bincount(labels)[classes])} at most"
+                f"dataset.size can be {most_balanced(labels)} at most"
             )
         chosen.append(rng.permutation(rows)[:wanted])
     return np.sort(np.concatenate(chosen))
+
+
+def most_balanced(labels: NDArray[np.int32]) -> int:
+    """How many rows `balanced_rows` can draw at least, whatever the order of the classes: K times the smallest."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return int(len(counts) * counts.min())
 
 
 class RealSource:
@@ -42,8 +48,20 @@ class RealSource:
 
     renewal = None
 
-    def __init__(self, dataset: Real, *, seed: int, image_shape: tuple[int, int, int] | None = None) -> None:
-        """`image_shape` (H, W, C) is what the images are fitted to; None fits them to the dataset's, if it has one."""
+    def __init__(
+        self,
+        dataset: Real,
+        *,
+        seed: int,
+        image_shape: tuple[int, int, int] | None = None,
+        at_most: bool = False,
+    ) -> None:
+        """Draw them.
+
+        Args:
+            image_shape: (H, W, C) that they are fitted to; None fits them to the dataset's, if it has one.
+            at_most: content with fewer than `dataset.size`, where there are not as many in balance.
+        """
         real = read_labelled(
             dataset.data,
             dataset.split,
@@ -51,7 +69,8 @@ class RealSource:
             validation_per_class=dataset.validation_per_class,
             folder=dataset.folder,
         )
-        rows = balanced_rows(real.labels, dataset.size, numpy_rng(seed, "subset"))
+        size = min(dataset.size, most_balanced(real.labels)) if at_most else dataset.size
+        rows = balanced_rows(real.labels, size, numpy_rng(seed, "subset"))
         self.images = LabelledImages(
             images=real.images[rows],
             labels=real.labels[rows],

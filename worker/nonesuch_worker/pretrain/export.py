@@ -29,8 +29,12 @@ def export_generator(
     iterations: int,
     real: RealImages,
     metrics: Mapping[str, float],
+    missing: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write the weights of a network in eval mode (spectral norm folded in) and their card; returns the folder."""
+    """Write the weights of a network in eval mode (spectral norm folded in) and their card; returns the folder.
+
+    `missing` says, by the name of a metric, why it leaves classes out or could not be taken.
+    """
     plain = _plain(network)
     data = save({name: tensor.contiguous() for name, tensor in plain.state_dict().items()})
     kind = "class-conditional" if config.conditional else "unconditional"
@@ -55,6 +59,7 @@ def export_generator(
         "seed": config.seed,
         "iterations": iterations,
         "metrics": dict(metrics),
+        **({"missing": dict(missing)} if missing else {}),
         "curve": _curve(folder.parent, config, iterations),
         "sha256": hashlib.sha256(data).hexdigest(),
     }

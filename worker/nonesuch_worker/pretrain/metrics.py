@@ -3,6 +3,8 @@
 They watch a run; they do not rank generators: only what can be learned from the images does that.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,16 @@ from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.base import to_uint8_NHWC
 from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.randomness import RandomStream, generator_for
+
+
+@dataclass(frozen=True)
+class SpreadRatio:
+    """Spread of generated images over that of real ones. 1 is as diverse; 0 is one image."""
+
+    value: float | None
+    """The mean over the classes whose real images differ; None if those of no class do."""
+    alike: tuple[int, ...]
+    """The labels of the other classes: one real image of each, or copies of it, have no spread to compare with."""
 
 
 def spread(images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
@@ -30,8 +42,8 @@ def _spread(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
 
 
 @torch.no_grad()
-def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int = 200, seed: int = 0) -> float:
-    """Spread of generated images over that of real ones, the mean over classes. 1 is as diverse; 0 is one image."""
+def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int = 200, seed: int = 0) -> SpreadRatio:
+    """Compare the network's images, `per_class` of each class, with the real ones."""
     config = network.config
     z = torch.randn(config.classes * per_class, config.z_dim, generator=generator_for(seed, RandomStream.METRICS))
     labels = torch.arange(config.classes).repeat_interleave(per_class)
@@ -39,4 +51,7 @@ def spread_ratio(network: CompactGenerator, real: RealImages, *, per_class: int 
     parts = [(z[i : i + 500].to(device), labels[i : i + 500].to(device)) for i in range(0, len(z), 500)]
     fake = np.concatenate([to_uint8_NHWC(network(*part)).cpu().numpy() for part in parts])
     made = spread(fake, labels.numpy().astype(np.int32), config.classes)
-    return float(np.mean(made / spread(real.images, real.labels, config.classes)))
+    theirs = spread(real.images, real.labels, config.classes)
+    differ = theirs > 0
+    value = float(np.mean(made[differ] / theirs[differ])) if differ.any() else None
+    return SpreadRatio(value, tuple(np.flatnonzero(~differ).tolist()))

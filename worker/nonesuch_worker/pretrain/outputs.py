@@ -54,7 +54,13 @@ class Outputs:
         save_grid(average, self._folder / "grids" / f"{done:06d}.png", seed=config.seed)
         if not export:
             return
-        metrics = {"spread_ratio": spread_ratio(average, self._real, seed=config.seed)}
+        ratio = spread_ratio(average, self._real, seed=config.seed)
+        metrics = {} if ratio.value is None else {"spread_ratio": ratio.value}
+        alike = ", ".join(self._real.class_names[label] for label in ratio.alike)
+        missing = {"spread_ratio": f"all real images are alike, or there is one, of {alike}"} if alike else {}
         folder = self.export_folder(done)
-        export_generator(average, folder, config=config, iterations=done, real=self._real, metrics=metrics)
-        logger.info("exported %s, spread ratio %.3f", folder, metrics["spread_ratio"])
+        export_generator(
+            average, folder, config=config, iterations=done, real=self._real, metrics=metrics, missing=missing
+        )
+        shown = "none" if ratio.value is None else f"{ratio.value:.3f}"
+        logger.info("exported %s, spread ratio %s%s", folder, shown, f" (without {alike})" if alike else "")

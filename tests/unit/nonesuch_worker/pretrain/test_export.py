@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -125,10 +126,24 @@ def test_an_unconditional_generator_is_served_with_one_class(tmp_path: Path, rea
 
 def test_a_collapsed_generator_has_no_spread(real: RealImages) -> None:
     network = CompactGenerator(SMALL).eval()
-    assert spread_ratio(network, real, per_class=10) > 0.01
+    first = spread_ratio(network, real, per_class=10)
+    assert first.value is not None and first.value > 0.01 and first.alike == ()
     with torch.no_grad():
         network.output.weight.zero_()
-    assert spread_ratio(network, real, per_class=10) == pytest.approx(0, abs=1e-6)
+    assert spread_ratio(network, real, per_class=10).value == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("alike", [{1}, {0, 2}, {0, 1, 2}])
+def test_classes_whose_real_images_are_alike_are_left_out_by_name(
+    alike: set[int], real: RealImages, tmp_path: Path
+) -> None:
+    """A single image, or copies of one: there is no spread to divide by, and no infinity on the card."""
+    for label in alike:
+        rows = np.flatnonzero(real.labels == label)
+        real.images[rows] = real.images[rows[0]]
+    found = spread_ratio(CompactGenerator(SMALL).eval(), real, per_class=10)
+    assert set(found.alike) == alike
+    assert found.value is None if alike == {0, 1, 2} else found.value is not None and np.isfinite(found.value)
 
 
 def test_spread_is_the_variance_around_each_class_s_mean(real: RealImages) -> None:
