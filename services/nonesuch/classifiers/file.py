@@ -17,6 +17,7 @@ from nonesuch.config import explain
 from nonesuch.errors import IntegrityError, NotFound
 from nonesuch.host.files import replacing
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
+from nonesuch.weights.layout import PICKLED, pickled
 
 
 def write_classifier(path: Path, header: SnapshotHeader, model: nn.Module) -> SnapshotHeader:
@@ -49,6 +50,13 @@ def read_classifier(path: Path) -> tuple[SnapshotHeader, bytes]:
     except ValidationError as error:
         raise IntegrityError(explain(error, f"the header of {path}")) from None
     except (SafetensorError, OSError) as error:
+        with path.open("rb") as opened:
+            start = opened.read(8)
+        if pickled(start):
+            raise IntegrityError(
+                f"{path} cannot be read: {PICKLED}; a classifier file, with its header, is written by a run, or by "
+                "nonesuch.classifiers.file.write_classifier"
+            ) from None
         raise IntegrityError(f"{path} cannot be read as safetensors ({error}): it is damaged") from error
     payload = safetensors.torch.save(tensors)
     if sha256(payload).hexdigest() != header.sha256:

@@ -12,6 +12,7 @@ from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
 from nonesuch.errors import InvalidSnapshot, InvalidValue
 from nonesuch.snapshots import SnapshotHeader
+from nonesuch.weights.checkpoints import advice
 from nonesuch.weights.tensors import faults
 
 
@@ -63,7 +64,8 @@ def load_on_generated(header: SnapshotHeader, payload: bytes, device: torch.devi
 def _check(given: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> None:
     """Raises `InvalidSnapshot` that names the tensors that do not fit."""
     if found := faults(given, expected, dtype="kind"):
-        raise InvalidSnapshot(
-            f"{name} does not fit its network: {'; '.join(found)}. "
-            "It was dumped from another network, or by a training that diverged"
+        why = (
+            advice(given, expected, dtype="kind")
+            or "It was dumped from another network, or by a training that diverged"
         )
+        raise InvalidSnapshot(f"{name} does not fit its network: {'; '.join(found)}. {why}")

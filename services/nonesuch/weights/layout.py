@@ -37,6 +37,11 @@ _ITEM_BYTES = {
 }  # fmt: skip
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _BF16_EXPONENT = 0x7F80
+PICKLED = (
+    "it is a pickle, as torch.save writes, and no safetensors: opening it would run code of whoever made it, so it is "
+    "not opened. Where it was made, write the tensors alone: safetensors.torch.save_file(model.state_dict(), FILE)"
+)
+"""What is said of a file that is `pickled`."""
 
 Size = Annotated[int, Field(ge=0, lt=2**48)]
 
@@ -68,6 +73,12 @@ class Layout:
     metadata: dict[str, str]
     tensors: tuple[TensorPlace, ...]
     """The places of the tensors, in the order in which they lie."""
+
+
+def pickled(start: Bytes) -> bool:
+    """Whether what should be safetensors is what `torch.save` writes, now (a ZIP file) or formerly (a pickle)."""
+    # The length of a header that is read is below 2^24, so that the fourth byte of safetensors is 0.
+    return bytes(start[:4]) == b"PK\x03\x04" or (bytes(start[:1]) == b"\x80" and bytes(start[3:4]) not in (b"", b"\0"))
 
 
 def read_layout(payload: Bytes) -> Layout:
@@ -123,6 +134,8 @@ def _is_finite(block: memoryview, dtype: str) -> bool:
 
 def _header(payload: Bytes) -> tuple[dict[str, Any], int]:
     """The header's JSON object, and the byte after it."""
+    if pickled(payload):
+        raise InvalidSnapshot(f"the payload cannot be read: {PICKLED}")
     length = int.from_bytes(payload[:8], "little")
     if len(payload) < 8 or length > len(payload) - 8:
         raise InvalidSnapshot(

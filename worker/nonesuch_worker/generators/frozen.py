@@ -9,6 +9,7 @@ from safetensors.torch import load
 from torch import nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.weights.checkpoints import advice
 from nonesuch.weights.tensors import faults
 from nonesuch_worker.generators.card import check_sha256
 
@@ -28,7 +29,11 @@ def frozen(network: Network, path: Path, card: Mapping[str, Any]) -> Network:
         tensors = load(data)
     except SafetensorError as error:
         raise IntegrityError(f"{path} is not a safetensors file: {error}") from error
-    if found := faults(tensors, network.state_dict()):
-        raise InvalidValue(f"{path} does not fit the architecture on its card: {'; '.join(found)}")
+    wanted = network.state_dict()
+    if found := faults(tensors, wanted):
+        why = advice(tensors, wanted)
+        raise InvalidValue(
+            f"{path} does not fit the architecture on its card: {'; '.join(filter(None, (*found, why)))}"
+        )
     network.load_state_dict(tensors)
     return network.requires_grad_(False).eval()

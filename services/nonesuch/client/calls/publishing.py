@@ -12,7 +12,7 @@ from nonesuch.client.images.extras import needed
 from nonesuch.errors import InvalidSnapshot, InvalidValue, NotFound
 from nonesuch.ledger import UNKNOWN, Ledger
 from nonesuch.snapshots import METADATA_KEY, SnapshotHeader
-from nonesuch.weights.layout import check_finite, read_layout
+from nonesuch.weights.layout import PICKLED, check_finite, pickled, read_layout
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -40,6 +40,10 @@ def read_file(path: Path) -> bytes:
     if not path.is_file():
         raise NotFound(f"there is no classifier file {path}: a finished run leaves one as {CLASSIFIER} in its folder")
     payload = path.read_bytes()
+    if pickled(payload):
+        raise InvalidSnapshot(
+            f"{path} cannot be read: {PICKLED}; a network at hand is published itself, client.publish(model)"
+        )
     if METADATA_KEY not in read_layout(payload).metadata:
         raise InvalidSnapshot(f"{path} does not say which classifier it is: use the {CLASSIFIER} that a run has left")
     return payload
@@ -65,17 +69,22 @@ def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) ->
     needed("torch", "torch", "publishing a network")
     from safetensors.torch import save
 
+    from nonesuch.weights.checkpoints import advice, plain_tensors
     from nonesuch.weights.tensors import faults
 
-    state = model if isinstance(model, Mapping) else model.state_dict()
+    state = plain_tensors(model if isinstance(model, Mapping) else model.state_dict(), "the model")
     # Clones, because safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     if described.architecture is None:
         spec = _recognised(tensors, described)
     else:
         spec = ClassifierSpec(architecture=described.architecture, args=dict(described.args))
-        if found := faults(tensors, _expected(spec, described), dtype="kind"):
-            raise InvalidSnapshot(f"the network is no {spec.architecture} {spec.args or ''}: {'; '.join(found)}")
+        wanted = _expected(spec, described)
+        if found := faults(tensors, wanted, dtype="kind"):
+            why = advice(tensors, wanted, dtype="kind") or _other_classes(tensors, wanted)
+            raise InvalidSnapshot(
+                f"the network is no {spec.architecture} {spec.args or ''}: {'; '.join(filter(None, (*found, why)))}"
+            )
     header = describe(  # the gateway knows channel, version and sha256 better
         spec,
         image_shape=described.image_shape,
@@ -94,17 +103,35 @@ def dumped(model: "nn.Module | Mapping[str, Tensor]", described: Description) ->
 def _recognised(tensors: "dict[str, Tensor]", described: Description) -> ClassifierSpec:
     """The registered architecture, with its default arguments, that has tensors of these names and shapes."""
     from nonesuch.classifiers.registry import architectures
+    from nonesuch.weights.checkpoints import advice
 
     given = {name: tensor.shape for name, tensor in tensors.items()}
+    why = ""
     for name in architectures():
         spec = ClassifierSpec(architecture=name)
-        if given == {name: tensor.shape for name, tensor in _expected(spec, described).items()}:
+        wanted = _expected(spec, described)
+        if given == {name: tensor.shape for name, tensor in wanted.items()}:
             return spec
+        if given.keys() != wanted.keys():
+            why = why or advice(tensors, wanted, dtype="kind")
+        else:
+            why = why or _other_classes(tensors, wanted)
     raise InvalidValue(
         f"the network is none of {', '.join(architectures())} with default arguments for images of "
-        f"{described.image_shape} and {len(described.class_names)} classes: name its architecture and args",
+        f"{described.image_shape} and {len(described.class_names)} classes: {why or 'name its architecture and args'}",
         field="architecture",
     )
+
+
+def _other_classes(given: "Mapping[str, Tensor]", wanted: "Mapping[str, Tensor]") -> str:
+    """What to do about a network with another number of outputs than there are class names; "" if it has as many."""
+    differ = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    outputs = {(int(given[name].shape[0]), int(wanted[name].shape[0])) for name in differ if wanted[name].ndim}
+    inner = any(given[name].shape[1:] != wanted[name].shape[1:] for name in differ)
+    if inner or len(outputs) != 1 or given.keys() != wanted.keys():
+        return ""
+    ((has, names),) = outputs
+    return f"It has {has} outputs and the images' generator has {names} classes: name the generator of its classes"
 
 
 def _expected(spec: ClassifierSpec, described: Description) -> "dict[str, Tensor]":

@@ -27,6 +27,7 @@ from torch import Tensor
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
 from nonesuch.offers import GeneratorInfo
+from nonesuch.weights.checkpoints import advice
 from nonesuch.weights.tensors import faults
 from nonesuch_worker.generators.card import CARD, check_sha256, info_of, read_card
 
@@ -76,7 +77,7 @@ class BigGANFolder:
         data = weights.read_bytes()
         if card is None:
             digest = hashlib.sha256(data).hexdigest()
-            card = {"class_names": self._json(CLASS_NAMES, list)}
+            card = {"class_names": declared_names(self.path, config.num_classes)}
         else:
             digest = check_sha256(weights, data, card)
         model = build(config, str(self.path / CONFIG))
@@ -145,6 +146,23 @@ def read_json(path: Path, kind: type) -> Any:
     return value
 
 
+def declared_names(folder: Path, classes: int) -> list[str] | None:
+    """What `class_names.json` in a folder says, or None without one. Raises `InvalidValue` unless it names each of so
+    many classes."""
+    path = folder / CLASS_NAMES
+    if not path.is_file():
+        return None
+    names: list[str] = read_json(path, list)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidValue(f"{path} must be a list of strings, a name for each class")
+    if len(names) != classes:
+        raise InvalidValue(
+            f"{path} has {len(names)} class names and the generator has {classes} classes: name each of them, in the "
+            "order of their numbers, or take the file away"
+        )
+    return names
+
+
 def config_of(values: dict[str, Any], what: str) -> BigGANConfig:
     """Upstream's configuration from its JSON. Raises `InvalidValue` for a field that upstream does not know."""
     known = vars(BigGANConfig()).keys()
@@ -164,8 +182,10 @@ def build(config: BigGANConfig, what: str) -> BigGAN:
 
 def load_strictly(model: BigGAN, tensors: dict[str, Tensor], what: str) -> None:
     """Load every tensor into its place. Raises `InvalidValue` that names those that do not fit."""
-    if found := faults(tensors, model.state_dict()):
-        raise InvalidValue(f"{what} does not fit its {CONFIG}:\n  " + "\n  ".join(found))
+    wanted = model.state_dict()
+    if found := faults(tensors, wanted):
+        why = advice(tensors, wanted)
+        raise InvalidValue(f"{what} does not fit its {CONFIG}:\n  " + "\n  ".join(filter(None, (*found, why))))
     model.load_state_dict(tensors)
 
 

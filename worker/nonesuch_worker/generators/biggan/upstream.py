@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from pytorch_pretrained_biggan import BigGAN
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
+from nonesuch.weights.checkpoints import read_pickle
 from nonesuch_worker.generators.biggan.folder import CONFIG, SAFE_WEIGHTS, UPSTREAM_WEIGHTS, BigGANFolder
 from nonesuch_worker.generators.biggan.loading import BigGANGenerator
 from nonesuch_worker.generators.biggan.options import BigGANOptions
@@ -109,16 +111,12 @@ def read_weights(files: UpstreamFiles, sha256: str | None = None) -> tuple[dict[
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is not None and digest != sha256.lower():
         raise IntegrityError(f"{path} has sha256 {digest}, not {sha256}: it is damaged or another file, fetch it again")
+    if files.pickled:
+        return read_pickle(path), digest
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True) if files.pickled else load_file(path)
-    except Exception as error:  # what a damaged or a hostile pickle raises is its own choice
+        return load_file(path), digest
+    except SafetensorError as error:
         raise InvalidValue(f"{path} is not a file of weights: {error}. Is it complete? Copy it again") from error
-    if not isinstance(tensors, dict):
-        raise InvalidValue(f"{path} holds a {type(tensors).__name__} where a state dictionary is wanted")
-    for name, tensor in tensors.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise InvalidValue(f"{path} holds a {type(tensor).__name__} under {name!r} where a dense tensor is wanted")
-    return {name: tensor.detach() for name, tensor in tensors.items()}, digest
 
 
 def compare(upstream: BigGAN, folder: Path, advance: Callable[[int], None] = lambda more: None) -> Agreement:

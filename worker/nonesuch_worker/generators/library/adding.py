@@ -30,6 +30,7 @@ from nonesuch_worker.generators.biggan.folder import (
     SAFE_WEIGHTS,
     build,
     config_of,
+    declared_names,
     load_strictly,
     read_json,
 )
@@ -140,14 +141,14 @@ def _convert(files: UpstreamFiles, advance: Callable[[int], None], new: Path, na
         )
     config = config_of(read_json(files.config, dict), str(files.config))
     _check_class_names(said, config.num_classes)
+    names = declared_names(files.weights.parent, config.num_classes)
     tensors, digest = read_weights(files, said.sha256)
     upstream = build(config, str(files.config))
     load_strictly(upstream, tensors, str(files.weights))
     data = save({key: tensor.clone().contiguous() for key, tensor in tensors.items()})
     write_atomically(new / SAFE_WEIGHTS, data)
     write_atomically(new / CONFIG, config.to_json_string().encode())
-    names = files.weights.with_name(CLASS_NAMES)
-    named = read_json(names, list) if names.is_file() else [f"class {k}" for k in range(config.num_classes)]
+    named = names or [f"class {k}" for k in range(config.num_classes)]
     card = {
         "format": FORMAT,
         "family": "biggan",
@@ -158,7 +159,7 @@ def _convert(files: UpstreamFiles, advance: Callable[[int], None], new: Path, na
         "z_dim": config.z_dim,
         "image_shape": [config.output_dim, config.output_dim, 3],
         "image_range": [-1.0, 1.0],
-        "class_names": validated(Said, {"class_names": named}, str(names)).class_names,
+        "class_names": validated(Said, {"class_names": named}, str(files.weights.with_name(CLASS_NAMES))).class_names,
         "real_information": "labelled",
         "max_sigma": MAX_SIGMA["biggan"],
         **said.fields,
@@ -174,7 +175,9 @@ def _convert(files: UpstreamFiles, advance: Callable[[int], None], new: Path, na
 
 def _check_class_names(said: Said, classes: int) -> None:
     if said.class_names is not None and len(said.class_names) != classes:
-        raise InvalidValue(f"{len(said.class_names)} class names are given and the generator has {classes} classes")
+        raise InvalidValue(
+            f"{len(said.class_names)} class names are given and the generator has {classes} classes: give one for each"
+        )
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:

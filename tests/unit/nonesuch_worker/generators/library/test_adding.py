@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,37 @@ def test_one_tensor_of_another_shape_or_not_finite_is_named(model: BigGAN, upstr
         add_generator(upstream, SOURCE)
     for fault in ("extra generator.spare", "generator.bn.weight is (3,), not (8,)", "generator.bn.bias has values"):
         assert fault in str(refused.value)
+    assert nothing_in(shelf)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: {f"module.{name}": t for name, t in state.items()}, "prefix 'module.'"),
+        (lambda state: {name: t.half() for name, t in state.items()}, "saved in torch.float16. Convert"),
+        (lambda state: {**state, **{f"ema.{name}": t for name, t in state.items()}}, "moving average"),
+        (lambda state: {"g_ema": state, "g": state}, "There are 'g_ema', 'g'"),
+    ],
+)
+def test_what_people_have_gets_its_remedy(
+    model: BigGAN, upstream: Path, shelf: Path, change: Callable[[dict[str, torch.Tensor]], object], words: str
+) -> None:
+    torch.save(change(model.state_dict()), upstream / UPSTREAM_WEIGHTS)
+    with pytest.raises(InvalidValue, match=words):
+        add_generator(upstream, SOURCE)
+    assert nothing_in(shelf)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [('["a", "b", "c", "d"]', "has 4 class names and the generator has 5"), ("[1]", "of strings")]
+)
+def test_too_few_class_names_are_refused_by_the_file_that_has_them(
+    upstream: Path, shelf: Path, names: str, words: str
+) -> None:
+    (upstream / "class_names.json").write_text(names)
+    with pytest.raises(InvalidValue, match=words) as refused:
+        add_generator(upstream, SOURCE)
+    assert str(upstream / "class_names.json") in str(refused.value) and ".tmp" not in str(refused.value)
     assert nothing_in(shelf)
 
 
