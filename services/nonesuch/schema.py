@@ -113,7 +113,10 @@ def make_batch(
     """One record batch of the schema from numpy columns. Copies nothing but the small columns.
 
     `ledger` is the batch's; None is that of the generators.
+
+    Raises `InvalidValue` for a number that is not finite: it names the column and the index.
     """
+    _require_finite(rows)
     n, *shape = rows.images.shape
     schema = batch_schema(
         (shape[0], shape[1], shape[2]),
@@ -157,6 +160,16 @@ def make_batch(
         ],
         schema=schema,
     )
+
+
+def _require_finite(rows: Rows) -> None:
+    for name in ("score", "score_before", "z", "soft_labels"):
+        column = getattr(rows, name)
+        for index, values in zip(rows.indices, column if column is not None else (), strict=False):
+            if not np.isfinite(values).all():
+                raise InvalidValue(
+                    f"{name} of index {index} is not finite: strategy, generator or classifier overflows there"
+                )
 
 
 def batch_bytes(info: GeneratorInfo, rows: int) -> int:

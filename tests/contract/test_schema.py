@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonesuch.errors import IntegrityError
+from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.offers import GeneratorInfo, ledger_of_generators
 from nonesuch.schema import (
     Rows,
@@ -49,6 +50,17 @@ def rows(n: int, shape: tuple[int, int, int] = (4, 4, 1), z_dim: int | None = No
 
 def batch(given_rows: Rows, info: GeneratorInfo = INFO) -> pa.RecordBatch:
     return make_batch(given_rows, order="o", seed=2**62, strategy="random", generators=[info])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("column", ["score", "score_before", "z", "soft_labels"])
+def test_no_row_has_a_number_that_is_not_finite(column: str, value: float) -> None:
+    """Whoever writes it as JSON, a plug-in's strategy too, could not."""
+    given_rows = rows(5, z_dim=2)
+    wrong = np.array(getattr(given_rows, column))
+    wrong[3] = value
+    with pytest.raises(InvalidValue, match=f"{column} of index 103 is not finite"):
+        batch(replace(given_rows, **{column: wrong}))
 
 
 @pytest.mark.parametrize("z_dim", [None, 2])

@@ -62,7 +62,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "cli",
     ),
     "nonesuch_worker": (
-        "latents networks settings",
+        "finite latents networks settings",
         "engine",
         "generators",
         "strategies pretrain",

@@ -125,8 +125,20 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, document: object) -> None:
-    """Replace a file by a JSON document that people can read, in UTF-8."""
-    write_atomically(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    """Replace a file by a JSON document that people can read, in UTF-8.
+
+    Raises `InvalidValue` for a number that is not finite, which JSON has no word for; the file stays as it was.
+    """
+    write_atomically(path, (strict_json(document, str(path), indent=2) + "\n").encode())
+
+
+def strict_json(document: object, name: str, indent: int | None = None) -> str:
+    """A document as JSON that every program reads. Raises `InvalidValue`, which calls it by `name`, for a number that
+    is not finite: json would write `NaN` or `Infinity`, which are no JSON."""
+    try:
+        return json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise InvalidValue(f"{name} is no JSON: {error}; leave out what could not be measured") from error
 
 
 def write_secret(path: Path, text: str) -> None:

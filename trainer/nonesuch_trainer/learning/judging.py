@@ -87,18 +87,28 @@ class Judge:
     def evaluate(
         self, model: nn.Module, normalisation: Normalisation, between: Callable[[], None] = lambda: None
     ) -> Evaluation:
-        """Judge a model, in eval mode for the while. `between` is called after every batch; what it raises ends it."""
+        """Judge a model, in eval mode for the while. `between` is called after every batch; what it raises ends it.
+
+        Raises `InvalidValue` for a model whose logits are not finite: the first class would be its answer.
+        """
         chosen = torch.tensor(self.classes, device=self.labels.device)  # (K',)
         place = torch.full((int(chosen.max()) + 1,), -1, device=chosen.device)  # label → its place in `classes`
         place[chosen] = torch.arange(len(chosen), device=chosen.device)
         confusion = torch.zeros(len(chosen) ** 2, dtype=torch.int64)
         was_training = model.training
         model.eval()
+        finite = torch.ones((), dtype=torch.bool, device=self.labels.device)
         with torch.inference_mode():
             for x, y in zip(torch.split(self.images, _BATCH), torch.split(self.labels, _BATCH), strict=True):
                 logits = model(input_tensor(x, normalisation))[:, chosen]  # (B, K')
+                finite = finite & logits.isfinite().all()
                 cells = place[y] * len(chosen) + logits.argmax(dim=1)  # (B,)
                 confusion += torch.bincount(cells.cpu(), minlength=len(confusion))
                 between()
         model.train(was_training)
+        if not finite:
+            raise InvalidValue(
+                f"the classifier's answers to {self.name} are not finite: its activations overflow, as after a "
+                "training that diverged; lower optimiser.lr, or warm up"
+            )
         return Evaluation(self.classes, confusion.view(len(chosen), len(chosen)).numpy())

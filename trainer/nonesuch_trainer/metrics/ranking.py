@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nonesuch.errors import GeneratorNotFound, InvalidValue
-from nonesuch.host.files import write_atomically, write_json
+from nonesuch.host.files import write_json
 from nonesuch.link import Link
 from nonesuch.local.service import LocalService
 from nonesuch.smoothed.resident import LabelledImages
@@ -150,7 +150,7 @@ def _distances(yardstick: Yardstick, images: LabelledImages) -> dict[str, Any]:
 def _staged(folder: Path, card: dict[str, Any], copy: Path) -> Path:
     """A copy of an export's folder that is called by its own name."""
     shutil.copytree(folder, copy)
-    write_atomically(copy / CARD, json.dumps(card | {"name": copy.name}).encode())
+    write_json(copy / CARD, card | {"name": copy.name})
     return copy
 
 

@@ -75,7 +75,7 @@ def _sums(
 
     def watch(step: int, x: Tensor, logits: Tensor) -> None:
         with torch.no_grad():
-            seen = look(teacher, to_uint8_NHWC(x)).argmax(dim=1)
+            seen = look(teacher, to_uint8_NHWC(x), "teacher").argmax(dim=1)
         sums[step, 0] = logits.softmax(dim=1).amax(dim=1).double().sum().cpu()
         sums[step, 1] = (seen == labels).sum().cpu()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from nonesuch.host.files import strict_json
 from nonesuch_worker.calibrate.choice import Choice
 from nonesuch_worker.calibrate.curve import Point
 
@@ -33,4 +34,4 @@ def document(points: Sequence[Point], choice: Choice, facts: Mapping[str, Any]) 
     """A calibration as JSON: its facts, the choice and the curves."""
     chosen = None if choice.point is None else asdict(choice.point)
     found = {"reached": choice.reached, "reason": choice.reason, "point": chosen}
-    return json.dumps({**facts, **found, "curve": [asdict(p) for p in points]}, indent=2) + "\n"
+    return strict_json({**facts, **found, "curve": [asdict(p) for p in points]}, "the calibration", indent=2) + "\n"

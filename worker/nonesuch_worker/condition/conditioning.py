@@ -1,7 +1,6 @@
 """Conditioning a generator: from files to a folder, or to a curve of them."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
+from nonesuch.host.files import strict_json
 from nonesuch.model import Frozen, Name
 from nonesuch.offers import ledger_of_generators
 from nonesuch_worker.condition.folder import base_folder, dump, write_generator
@@ -166,4 +166,5 @@ def plans(name: str, config: ConditionConfig, weights: Sequence[float] | None) -
 def curve_document(made: Sequence[Conditioned]) -> str:
     """The trade-off as JSON: the regulariser, and for every weight the metrics of the cards."""
     rows = [{"name": m.card.name, "weight": m.card.recipe.strength, **m.card.metrics} for m in made]
-    return json.dumps({"regulariser": made[0].card.recipe.regulariser, "curve": rows}, indent=2) + "\n"
+    found = {"regulariser": made[0].card.recipe.regulariser, "curve": rows}
+    return strict_json(found, "the trade-off", indent=2) + "\n"

@@ -93,12 +93,12 @@ def measure(
         epsilon = torch.from_numpy(latents(seed, indices, base.info.z_dim)).to(device)  # (B, Z)
         with torch.no_grad():
             pixels = to_uint8_NHWC(generator(epsilon, labels))
-            _count(confusion, labels, look(classifier, pixels).argmax(dim=1))
+            _count(confusion, labels, look(classifier, pixels, "classifier").argmax(dim=1))
             if judge is not None:
-                _count(judged, labels, look(judge, pixels).argmax(dim=1))
+                _count(judged, labels, look(judge, pixels, "judge").argmax(dim=1))
             made.add(pixels, labels)
             pixels = to_uint8_NHWC(base(epsilon, torch.zeros_like(labels)))
-            own.add(pixels, look(classifier, pixels).argmax(dim=1))
+            own.add(pixels, look(classifier, pixels, "classifier").argmax(dim=1))
         advance(len(indices))
     rows = _diversities(generator, made, own)
     known = [row.diversity for row in rows if row.diversity is not None]

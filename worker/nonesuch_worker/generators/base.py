@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nonesuch.errors import InvalidValue
 from nonesuch.offers import GeneratorInfo
+from nonesuch_worker.finite import IMAGES, finite_rows, require_finite
 
 
 class Generator(Protocol):
@@ -53,9 +54,20 @@ def to_uint8_NHWC(x_NCHW: Tensor) -> Tensor:
 
     Returns:
         (B, H, W, C) uint8, contiguous, on the same device.
+
+    Raises:
+        InvalidValue: an image is not finite. Blocks until that is known.
     """
+    images, finite = rounded(x_NCHW)
+    require_finite(finite, IMAGES)
+    return images
+
+
+def rounded(x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """The images that `to_uint8_NHWC` makes, and which of them are finite, (B,) bool, for whoever asks later: does not
+    block."""
     levels = x_NCHW.detach().float().add(1).mul(127.5).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous(), finite_rows(x_NCHW)
 
 
 def from_uint8_NHWC(images_NHWC: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import logging
 import threading
 
+from nonesuch.errors import InvalidValue
 from nonesuch.offers import Counted
 from nonesuch.orders import Order
 from nonesuch.schema import write_batch
@@ -31,11 +32,15 @@ class Committer:
         """Part with a ticket, in one way or another: it is committed, dropped, or given back.
 
         Blocks until its images are on the host, while Redis is away, and while every slot of a `latest` ring is in its
-        consumer's hands. Raises nothing of the ticket's: what fails gives it back, and the attempt counts.
+        consumer's hands. Raises nothing of the ticket's: what fails gives it back, and the attempt counts; images that
+        turn out not to be finite end its order.
         """
         try:
             batch = minted.batch
             self._commit(ticket, write_batch(batch), batch.num_rows, minted.tally)
+        except InvalidValue as error:
+            log.warning("%s cannot be made: %s", ticket, error)
+            self._hand.fail(ticket, str(error))
         except Exception as error:
             log.exception("%s could not be committed in attempt %d", ticket, ticket.attempt)
             self._hand.give_back(ticket, f"{type(error).__name__}: {error}")

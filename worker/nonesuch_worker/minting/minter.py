@@ -21,9 +21,10 @@ from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import NOTHING, Tally
 from nonesuch.tickets import Ticket
 from nonesuch_worker.engine.micro_batches import MicroBatches
-from nonesuch_worker.generators.base import Generator, from_uint8_NHWC
+from nonesuch_worker.generators.base import Generator
 from nonesuch_worker.strategies.base import MintContext, MintedRows, Strategy, StrategyParams
 from nonesuch_worker.strategies.registry import strategy
+from nonesuch_worker.strategies.scores import look
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -49,7 +50,9 @@ class MintedTicket:
     def batch(self) -> pa.RecordBatch:
         """The record batch of `nonesuch.schema`, in the order of the indices; with fewer rows than the ticket where
         some were not filled. Blocks until the images are on the host. May be asked for in another thread while the next
-        is minted."""
+        is minted.
+
+        Raises `InvalidValue` when a number of a row is not finite, the images before they were rounded included."""
         return self.join()
 
 
@@ -204,8 +207,8 @@ def _rows(parts: Sequence[_Part], params: StrategyParams, snapshot: int | None) 
 
 def _soft_labels(images: NDArray[np.uint8], teacher: nn.Module, device: torch.device) -> NDArray[np.float16]:
     """(N, K): the teacher's probabilities of images (N, H, W, C) as they are delivered."""
-    x = from_uint8_NHWC(torch.from_numpy(images).to(device))
-    probabilities: NDArray[np.float16] = teacher(x).float().softmax(dim=1).half().cpu().numpy()
+    logits = look(teacher, torch.from_numpy(images).to(device), "teacher")
+    probabilities: NDArray[np.float16] = logits.softmax(dim=1).half().cpu().numpy()
     return probabilities
 
 

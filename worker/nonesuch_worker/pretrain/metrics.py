@@ -26,12 +26,15 @@ class SpreadRatio:
 
 
 def spread(images: NDArray[np.uint8], labels: NDArray[np.int32], classes: int) -> NDArray[np.float64]:
-    """The variance of the pixels around the mean image of each class, summed over pixels: (classes,)."""
+    """The variance of the pixels around the mean image of each class, summed over pixels: (classes,); 0 for a class of
+    one image or of none."""
     return np.array([_spread(images, np.flatnonzero(labels == k)) for k in range(classes)])
 
 
 def _spread(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> float:
     """The spread of some images, summed in whole numbers and in pieces: nothing is rounded, and large images fit."""
+    if not len(rows):
+        return 0.0
     sums = np.zeros(images[0].size, np.int64)
     squares = np.zeros(images[0].size, np.int64)
     for start in range(0, len(rows), 128):

@@ -44,7 +44,7 @@ class Filtered:
         for attempt in range(ctx.params.attempts):
             for draw in ctx.draws(attempt, filled.open):
                 images = to_uint8_NHWC(ctx.render(draw))
-                p = look(ctx.teacher, images).softmax(dim=1)  # (n, K)
+                p = look(ctx.teacher, images, "teacher").softmax(dim=1)  # (n, K)
                 score = p.gather(1, draw.labels[:, None])[:, 0]
                 right = (p.argmax(dim=1) == draw.labels).cpu().numpy()
                 sure = (score > ctx.params.threshold).cpu().numpy()

@@ -62,7 +62,7 @@ def _mine_into(filled: FilledRows, ctx: MintContext[HsmParams], draw: Draw, atte
     taken = np.ones(len(draw.rows), bool)
     if ctx.params.verify:
         assert ctx.teacher is not None
-        taken = (look(ctx.teacher, images).argmax(dim=1) == draw.labels).cpu().numpy()
+        taken = (look(ctx.teacher, images, "teacher").argmax(dim=1) == draw.labels).cpu().numpy()
     filled.put(
         draw,
         attempt,

@@ -22,8 +22,9 @@ from pydantic.config import JsonDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nonesuch_worker.finite import IMAGES, FiniteChecks
 from nonesuch_worker.strategies.base import ONE_SCALE, MixingParams
-from nonesuch_worker.strategies.scores import entropy
+from nonesuch_worker.strategies.scores import answers, entropy
 
 MAX_RELATIVE = 1.0
 _ETA: JsonDict = {
@@ -119,11 +120,23 @@ def mine(
         labels: (B,) int64.
         params: how.
         watch: called before every step and at the end with the number of steps so far, the images and the logits.
+
+    Raises:
+        InvalidValue: images, logits, scores or gradients were not finite on the way; the message names the first.
     """
     assert not any(module.training for module in classifier.modules()), "a classifier that is mined is in eval mode"
     radius = z.norm(dim=1, keepdim=True)  # (B, 1)
-    followed = _Followed(labels, params)
+    followed, checks = _Followed(labels, params), FiniteChecks()
     before = None
+
+    def seen(step: int, images: Tensor, logits: Tensor, score: Tensor) -> None:
+        checks.add(images, IMAGES)
+        checks.add(logits, answers("classifier"))
+        checks.add(score, "scores")
+        if watch is not None:
+            checks.require()
+            watch(step, images.detach(), logits.detach())
+
     for step in range(params.steps):
         with torch.enable_grad():
             here = z.detach().requires_grad_()
@@ -132,8 +145,8 @@ def mine(
             score = followed.score(logits)  # (B,)
             (gradient,) = torch.autograd.grad(score.sum(), here)  # (B, Z)
         before = score.detach() if before is None else before
-        if watch is not None:
-            watch(step, images.detach(), logits.detach())
+        seen(step, images, logits, score)
+        checks.add(gradient, "gradients")
         direction = -gradient if params.objective == "max_score" else gradient
         z = _stepped(here.detach(), direction, radius, params)
     assert before is not None
@@ -142,8 +155,8 @@ def mine(
         images = render(rounded.to(z.dtype))
         logits = classifier(images)
         score = followed.score(logits)
-    if watch is not None:
-        watch(params.steps, images, logits)
+    seen(params.steps, images, logits, score)
+    checks.require()
     return Mined(z=z, rounded=rounded, images=images, score_before=before, score=score, flips=followed.flips)
 
 
@@ -176,13 +189,14 @@ def _stepped(z: Tensor, direction: Tensor, radius: Tensor, params: MiningParams)
     """(B, Z): one step, and back to the sphere of that radius (B, 1)."""
     if params.step == "relative":
         direction = radius * _unit(direction)
-    z = z + params.eta * direction
-    length: Tensor = z.norm(dim=1, keepdim=True)  # (B, 1)
-    return z * (radius / length.clamp_min(torch.finfo(z.dtype).tiny))
+    # The square of a steep gradient would overflow, and so would eta times it: of the sum only the direction counts.
+    scale = direction.abs().amax(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
+    return radius * _unit(z / scale + params.eta * (direction / scale))
 
 
 def _unit(v: Tensor) -> Tensor:
-    """(B, Z) rows of length 1; a row of zeros stays. The square of a faint gradient would vanish, so it is scaled."""
+    """(B, Z) rows of length 1; a row of zeros stays. Scaled first: the square of a faint row would vanish, that of a
+    steep one overflow."""
     tiny = torch.finfo(v.dtype).tiny
     v = v / v.abs().amax(dim=1, keepdim=True).clamp_min(tiny)
     length: Tensor = v.norm(dim=1, keepdim=True)  # (B, 1)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nonesuch_worker.engine.copy_out import copy_in, copy_out
-from nonesuch_worker.generators.base import to_uint8_NHWC
+from nonesuch_worker.generators.base import rounded
 from nonesuch_worker.strategies.base import MintContext, MintedRows, MixingParams, StrategyParams
 
 
@@ -23,15 +23,15 @@ class Random:
 
     def mint(self, ctx: MintContext[StrategyParams]) -> MintedRows:
         draws = list(ctx.draws())
-        made = [to_uint8_NHWC(ctx.render(draw)) for draw in draws]
+        made = [rounded(ctx.render(draw)) for draw in draws]
         generator = np.zeros(len(ctx.indices), np.int32)
         for draw in draws:
             generator[draw.rows] = draw.generator
-        images = made[0]
+        images, finite = made[0]
         if len(made) > 1:
             places = np.argsort(np.concatenate([draw.rows for draw in draws]))  # (B,) of each row among those made
-            images = torch.cat(made)[copy_in(places, ctx.device)]
-        return MintedRows(images=copy_out(images), labels=ctx.labels, indices=ctx.indices, generator=generator)
+            images, finite = (torch.cat(each)[copy_in(places, ctx.device)] for each in zip(*made, strict=True))
+        return MintedRows(images=copy_out(images, finite), labels=ctx.labels, indices=ctx.indices, generator=generator)
 
 
 class Mixture(Random):

@@ -50,13 +50,13 @@ class Select:
         for attempt in range(ctx.params.k):
             for draw in ctx.draws(attempt):
                 images = to_uint8_NHWC(ctx.render(draw))
-                score = measure(look(ctx.classifier, images)).float().cpu().numpy()  # (n,)
+                score = measure(look(ctx.classifier, images, "classifier")).float().cpu().numpy()  # (n,)
                 if attempt == 0:
                     first[draw.rows] = score
                 better = sign * score > best[draw.rows]
                 if ctx.params.teacher_valid:
                     assert ctx.teacher is not None
-                    valid = (look(ctx.teacher, images).argmax(dim=1) == draw.labels).cpu().numpy()
+                    valid = (look(ctx.teacher, images, "teacher").argmax(dim=1) == draw.labels).cpu().numpy()
                     better &= valid
                     labels = ctx.labels[draw.rows]
                     tally += Tally(tried=count(labels), wrong_label=count(labels[~valid]))

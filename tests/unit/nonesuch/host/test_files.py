@@ -1,4 +1,4 @@
-"""Files that several processes write at once: whole, one of them, and nothing of a killed one left."""
+"""Files are whole, one writer's and strict JSON, and nothing of a killed writer is left."""
 
 import json
 import multiprocessing
@@ -14,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nonesuch.errors import InvalidValue
-from nonesuch.host.files import creating, replacing, write_atomically, write_json, write_secret
+from nonesuch.host.files import creating, replacing, strict_json, write_atomically, write_json, write_secret
 
 Writing = Callable[[Path], AbstractContextManager[Path]]
 SPAWN = multiprocessing.get_context("spawn")
+FINITE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
 NAMES = ("data.parquet", "img[train].npz", "ünï #42.tar", "a.b", ".hidden", "x" * 240)
 
 
@@ -114,3 +119,27 @@ def test_a_secret_is_nobody_elses_at_any_moment_and_other_files_have_the_usual_r
     assert (tmp_path / "card").stat().st_mode & 0o777 == 0o644
     assert (tmp_path / "secret").read_text() == "ünseen"
     assert json.loads((tmp_path / "card").read_text()) == {"name": "ün"}
+
+
+def no(constant: str) -> Any:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@given(FINITE)
+def test_what_json_has_a_word_for_comes_back(document: Any) -> None:
+    assert json.loads(strict_json(document, "it"), parse_constant=no) == document
+
+
+@given(FINITE, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
+def test_what_is_not_finite_is_refused_however_deep_it_is(document: Any, wrong: float) -> None:
+    with pytest.raises(InvalidValue, match=r"it is no JSON: .*leave out what could not be measured"):
+        strict_json({"a": [document, {"b": wrong}]}, "it")
+
+
+def test_a_file_that_would_be_no_json_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    write_json(path, {"ratio": 0.5})
+    with pytest.raises(InvalidValue, match=r"card\.json is no JSON"):
+        write_json(path, {"ratio": float("inf")})
+    assert json.loads(path.read_text()) == {"ratio": 0.5}
+    assert [p.name for p in tmp_path.iterdir()] == ["card.json"]

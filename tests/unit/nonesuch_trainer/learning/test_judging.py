@@ -68,6 +68,15 @@ def test_judging_leaves_the_model_as_it_was(real: RealImages) -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_classifier_that_overflows_is_not_judged(real: RealImages, value: float) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    with torch.no_grad():
+        model[1].bias[7] = value
+    with pytest.raises(InvalidValue, match=r"answers to 10 images of fashion-mnist/test are not finite"):
+        Judge.load(Evaluate(), facts(*range(10)), CPU).evaluate(model, Normalisation())
+
+
 def test_other_classes_cannot_judge(real: RealImages) -> None:
     with pytest.raises(InvalidValue, match=r"fashion-mnist/test.*cannot judge"):
         Judge.load(Evaluate(), facts(0, 1, class_names=("ant", "bee")), CPU)

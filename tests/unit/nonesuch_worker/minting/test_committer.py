@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
+from nonesuch.errors import InvalidValue
 from nonesuch.schema import read_batch, write_batch
 from nonesuch.tally import Tally
 from nonesuch.tickets import CommitResult, Ticket
@@ -107,3 +108,12 @@ def test_what_fails_gives_the_ticket_back_with_the_reason(caplog: pytest.LogCapt
     hand = FakeHand(ValueError("no permission"))
     Committer(hand, threading.Event()).deliver(TICKET, minted())
     assert hand.parted[0] == ("given back", "ValueError: no permission")
+
+
+def test_images_that_turn_out_not_to_be_finite_end_their_order() -> None:
+    def overflowed() -> pa.RecordBatch:
+        raise InvalidValue("1 of 2 images are not finite")
+
+    hand = FakeHand()
+    Committer(hand, threading.Event()).deliver(TICKET, MintedTicket(overflowed, TALLY))
+    assert hand.parted == [("failed", "1 of 2 images are not finite"), ("dropped", "")]

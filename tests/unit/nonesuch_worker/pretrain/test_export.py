@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +146,19 @@ def test_classes_whose_real_images_are_alike_are_left_out_by_name(
     found = spread_ratio(CompactGenerator(SMALL).eval(), real, per_class=10)
     assert set(found.alike) == alike
     assert found.value is None if alike == {0, 1, 2} else found.value is not None and np.isfinite(found.value)
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 0, 0], []], ids=["one image", "the same image", "no image"])
+def test_a_class_without_diverse_images_is_no_measure_of_diversity(real: RealImages, rows: list[int]) -> None:
+    """Divided by its spread, which is 0, the ratio would be infinite."""
+    network = CompactGenerator(SMALL).eval()
+    first, others = np.flatnonzero(real.labels == 0)[rows], np.flatnonzero(real.labels != 0)
+    kept = np.concatenate([first, others]).astype(np.int64)
+    few = replace(real, images=real.images[kept], labels=real.labels[kept])
+    ratio = spread_ratio(network, few, per_class=10)
+    assert ratio is not None and math.isfinite(ratio)
+    alone = replace(real, images=real.images[:1], labels=real.labels[:1])
+    assert spread_ratio(network, alone, per_class=10) is None
 
 
 def test_spread_is_the_variance_around_each_class_s_mean(real: RealImages) -> None:

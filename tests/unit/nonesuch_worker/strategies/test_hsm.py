@@ -378,6 +378,28 @@ def test_s_steps_take_s_plus_one_forward_passes() -> None:
     assert passes == ["generator", "classifier"] * 4
 
 
+@pytest.mark.parametrize("objective", ["max_score", "entropy", "loss"])
+@pytest.mark.parametrize("slope", [1e-30, 1.0, 1e10, 1e20, 1e30, 1e36])
+def test_a_raw_step_keeps_the_norm_however_steep_the_gradient_is(slope: float, objective: str) -> None:
+    """A steep step ends where the gradient points to, as far from the origin as it began."""
+    rng = torch.Generator().manual_seed(1)
+    z, w = torch.randn(8, 16, generator=rng), torch.randn(16, 2, generator=rng)
+    params = MiningParams(step="raw", objective=objective, eta=100, steps=3)
+
+    def render(latent: Tensor) -> Tensor:  # the value stays small, or the logits would overflow honestly
+        return (latent - latent.detach())[:, :, None, None] * slope
+
+    class Linear(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, :, 0, 0] @ w + torch.tensor([0.3, 0.0])
+
+    found = mine(render, Linear().eval(), z, torch.zeros(8, dtype=torch.int64), params)
+    assert torch.allclose(found.z.norm(dim=1), z.norm(dim=1), rtol=1e-5)
+    if slope >= 1e10:
+        direction = -w[:, 0] if objective == "max_score" else w[:, 1] - w[:, 0]
+        assert torch.cosine_similarity(found.z, direction.expand(8, 16)).min() > 0.999
+
+
 # --- the strategy
 
 
