@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 from torch import nn
 
+from nonesuch.classifiers.narrow import guard
 from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.config import explain
 from nonesuch.errors import InvalidValue
@@ -34,7 +35,8 @@ def architectures() -> tuple[str, ...]:
 
 
 def build(spec: ClassifierSpec, *, in_channels: int, classes: int, image_size: int) -> nn.Module:
-    """A network with fresh weights, from torch's global random numbers.
+    """A network with fresh weights, from torch's global random numbers; its narrow layers are guarded
+    (`narrow.guard`).
 
     Args:
         spec: the architecture and its arguments.
@@ -55,4 +57,6 @@ def build(spec: ClassifierSpec, *, in_channels: int, classes: int, image_size: i
         args = architecture.Args.model_validate(spec.args)
     except ValidationError as error:
         raise InvalidValue(explain(error, f"the arguments of classifier {spec.architecture!r}"), field="args") from None
-    return architecture(args, in_channels=in_channels, classes=classes, image_size=image_size)
+    network = architecture(args, in_channels=in_channels, classes=classes, image_size=image_size)
+    guard(network)
+    return network

@@ -8,14 +8,12 @@ Shapes: B samples, C channels, H = W the image's side, K classes.
 
 from typing import Literal
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from nonesuch.classifiers.narrow import PointwiseConv2d
 from nonesuch.model import Frozen
 
-NARROW = 8
-"""Input channels below which the gradient of a strided 1x1 convolution cannot be relied on (`_PointwiseConv2d`)."""
 LARGE_IMAGE = 65
 """An image's side in pixels from which the stem is ImageNet's: a smaller image would be nothing after a factor of 4."""
 
@@ -146,18 +144,6 @@ resnet18 = _ResNetOf(BasicBlock, (2, 2, 2, 2))
 resnet50 = _ResNetOf(Bottleneck, (3, 4, 6, 3))
 
 
-class _PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution that is right at any width. On processors with AVX2 and no AVX-512 the convolution library's
-    gradient for the weights is wrong, never comes, or damages the heap, where a strided one has fewer than `NARROW`
-    input channels in channels-last float32. On a strided view it is the same sum, to the bit, without a stride."""
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        if self.in_channels >= NARROW:
-            return super().forward(x_NCHW)
-        rows, columns = self.stride
-        return F.conv2d(x_NCHW[:, :, ::rows, ::columns], self.weight)
-
-
 def _stage(block: Block, depth: int, width_in: int, width: int, *, stride: int) -> nn.Sequential:
     """`depth` blocks, the first of which changes width and resolution."""
     rest = (block(width * block.expansion, width, 1) for _ in range(depth - 1))
@@ -171,5 +157,5 @@ def _conv(width_in: int, width_out: int, size: int, stride: int = 1) -> nn.Conv2
 def _shortcut(width_in: int, width_out: int, stride: int) -> nn.Module:
     if stride == 1 and width_in == width_out:
         return nn.Identity()
-    conv = _PointwiseConv2d(width_in, width_out, 1, stride=stride, bias=False)
+    conv = PointwiseConv2d(width_in, width_out, 1, stride=stride, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(width_out))

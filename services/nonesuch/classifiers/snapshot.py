@@ -7,6 +7,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from nonesuch.classifiers.narrow import to_channels_last
 from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
@@ -57,7 +58,7 @@ def load_on_generated(header: SnapshotHeader, payload: bytes, device: torch.devi
     In eval mode, frozen, in the memory format that convolutions are fastest in. Raises what `load_snapshot` raises.
     """
     network = load_snapshot(header, payload, device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_channels_last(network)
     return OnGenerated(network, Normalisation(mean=header.mean, std=header.std)).eval()
 
 

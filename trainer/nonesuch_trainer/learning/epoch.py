@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nonesuch.classifiers.narrow import to_channels_last
 from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.registry import build
 from nonesuch.errors import InvalidValue
@@ -49,7 +50,7 @@ def make_classifier(how: Learning, image_shape: tuple[int, int, int], classes: i
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(key(how.seed, "weights"))
         model = build(how.classifier, in_channels=channels, classes=classes, image_size=height)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_channels_last(model)
     return model.to(device)
 
 
