@@ -9,13 +9,15 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from types import FrameType
+from typing import Any
 
 import typer
 from rich.text import Text
+from typer.core import TyperGroup
 
 from nonesuch.errors import InvalidValue, NonesuchError
 from nonesuch.host.release import VERSION
-from nonesuch.host.stopping import Terminated
+from nonesuch.host.stopping import Terminated, exit_code
 from nonesuch.host.terminal import terminal
 from nonesuch.host.writing import remedy_of
 
@@ -32,9 +34,21 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+class _Commands(TyperGroup):
+    """The commands. What interrupts one decides what it ends with: Typer alone would take every signal for Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            typer.echo("stopped", err=True)
+            raise typer.Exit(exit_code(stopped)) from stopped
+
+
 def make_app() -> typer.Typer:
     """The application with every installed command."""
     app = typer.Typer(
+        cls=_Commands,
         help="Labelled training images that do not exist, minted on demand.",
         no_args_is_help=True,
         add_completion=False,
@@ -69,9 +83,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)  # `kill` ends a command as cleanly as Ctrl-C
     try:
         make_app()()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:  # before a command ran
         terminal(stderr=True).print("stopped")
-        sys.exit(130)
+        sys.exit(exit_code(stopped))
     except Exception as error:
         said = Text.assemble(("nonesuch:", "bold red"), " ", _message(error))
         terminal(stderr=True).print(said)

@@ -31,6 +31,7 @@ def pretrain(
 
     ensure_cpu_settings()
     from nonesuch import plugins
+    from nonesuch.host.stopping import Stopped
     from nonesuch_worker.pretrain.checkpoint import CHECKPOINT
     from nonesuch_worker.pretrain.config import PretrainConfig
     from nonesuch_worker.pretrain.distributed import leads
@@ -43,8 +44,10 @@ def pretrain(
         rank = RANKING in plugins.names(RANKINGS)
     ranking = plugins.plugin(RANKINGS, RANKING) if rank else None  # a missing one is missed before the training
     result = run(recipe, out, resume=resume, data_folder=data)
+    if result.name == CHECKPOINT:  # another rank was told to stop: this one is no more complete than that
+        raise Stopped
     if not leads():
         return
     typer.echo(result)
-    if ranking is not None and result.name != CHECKPOINT:
+    if ranking is not None:
         typer.echo(f"best: {ranking(result.parent)}")

@@ -5,7 +5,7 @@
       └───────────────────────────────────────────────────┘    └─► export       every export_every
 
 It waits for nothing but, under torchrun, the other ranks (see `distributed`). SIGINT or SIGTERM, at any of them, ends
-all after the iteration in hand, with a checkpoint.
+all after the iteration in hand, with a checkpoint, and raises `Stopped`.
 """
 
 import logging
@@ -18,6 +18,7 @@ from pathlib import Path
 from nonesuch.errors import InvalidValue
 from nonesuch.host.files import locked
 from nonesuch.host.process import on_signal
+from nonesuch.host.stopping import Stopped
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch_worker.generators.compact.folder import CARD
@@ -65,12 +66,13 @@ def train(
     Args:
         out_dir: gets what `outputs` names.
         resume: go on from the checkpoint in `out_dir` if there is one; else start over.
-        should_stop: asked after each iteration, with the number done; true ends the run as a signal does.
+        should_stop: asked after each iteration, with the number done; true ends the run with a checkpoint.
 
     Returns:
-        The folder of the final export; or, when the run was stopped before its end, the checkpoint.
+        The folder of the final export; or, when `should_stop` or another rank has ended the run, the checkpoint.
 
     Raises:
+        Stopped: a signal has ended the run before its end, with a checkpoint; `Terminated` if it was SIGTERM.
         InvalidValue: the images do not fit the config, the checkpoint belongs to another one, another run is writing to
             `out_dir`, the batch cannot be split over torchrun's processes, or training diverged.
         IntegrityError: the checkpoint is damaged.
@@ -119,5 +121,7 @@ def train(
                     outputs.keep(done, stopping=stop)
                 if stop and done < config.iterations:
                     logger.info("stopped after iteration %d; the same command goes on from there", done)
+                    if asked.is_set():
+                        raise Stopped
                     return out_dir / CHECKPOINT
     return outputs.export_folder(max(start, config.iterations))

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from nonesuch.errors import IntegrityError, InvalidValue
+from nonesuch.host.stopping import Stopped, Terminated
 from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch_worker.generators.compact.folder import CARD, WEIGHTS
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT
@@ -51,15 +52,21 @@ def test_interrupted_and_resumed_equals_undisturbed(
     assert train(config, real, tmp_path / "halves") == halves, "a finished run has nothing left to do"
 
 
-def test_a_signal_stops_with_a_checkpoint(tmp_path: Path, real: RealImages) -> None:
-    def press_ctrl_c(done: int) -> bool:
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, Stopped), (signal.SIGTERM, Terminated)])
+def test_a_signal_stops_with_a_checkpoint_and_is_no_success(
+    tmp_path: Path, real: RealImages, number: signal.Signals, error: type[Stopped]
+) -> None:
+    def told(done: int) -> bool:
         if done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return False
 
-    handler = signal.getsignal(signal.SIGINT)
-    assert train(TINY, real, tmp_path, should_stop=press_ctrl_c).name == CHECKPOINT
-    assert signal.getsignal(signal.SIGINT) is handler
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        train(TINY, real, tmp_path, should_stop=told)
+    assert type(stopped.value) is error
+    assert signal.getsignal(number) is handler
+    assert (tmp_path / CHECKPOINT).is_file()
     assert train(TINY, real, tmp_path).name == "6"
 
 
