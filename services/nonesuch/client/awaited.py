@@ -9,7 +9,7 @@ import httpx
 
 from nonesuch.client.calls import Calls
 from nonesuch.client.exchange.flow import Flow
-from nonesuch.client.exchange.http import options, request, unreachable
+from nonesuch.client.exchange.http import connected, is_here, options, request, unreachable
 from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
@@ -79,8 +79,8 @@ class AsyncClient(AsyncClosing):
         given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
         self.settings = ClientSettings.of(given)
         self._calls = Calls(retries=self.settings.retries)
-        made = options(self.settings)
-        self._http = PerLoop(lambda: httpx.AsyncClient(transport=transport, **made))
+        self._transport = transport
+        self._http = PerLoop(lambda: connected(self._connected))
         self._sleep = sleep
 
     mint = _awaited(Calls.mint)
@@ -104,6 +104,10 @@ class AsyncClient(AsyncClosing):
     async def aclose(self) -> None:
         """Close the connections of this event loop; what still streams there is cancelled."""
         await self._http().aclose()
+
+    def _connected(self) -> httpx.AsyncClient:
+        way = self._transport or (httpx.AsyncHTTPTransport() if is_here(self.settings) else None)
+        return httpx.AsyncClient(transport=way, **options(self.settings))
 
     def _exchange(self) -> "_Exchange":
         return _Exchange(self._http(), self.settings, self._sleep)

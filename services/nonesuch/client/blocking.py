@@ -10,7 +10,7 @@ import httpx
 
 from nonesuch.client.calls import Calls
 from nonesuch.client.exchange.flow import Flow
-from nonesuch.client.exchange.http import options, request, unreachable
+from nonesuch.client.exchange.http import connected, is_here, options, request, unreachable
 from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask, Head, Pause, Read, Work, signature_of
 from nonesuch.client.images.batch import Batch
@@ -92,8 +92,9 @@ class Client(Closing):
         given = {"url": url, "token": token, "timeout_s": timeout, "retries": retries}
         self.settings = ClientSettings.of(given)
         self._calls = Calls(retries=self.settings.retries)
-        made = options(self.settings)
-        self._http = PerProcess(lambda: httpx.Client(transport=transport, **made))
+        self._transport = transport
+        self._http = PerProcess(lambda: connected(self._connected))
+        self._http()  # refuses what cannot be used now
         self._sleep = sleep
 
     mint = _blocking(Calls.mint)
@@ -117,6 +118,10 @@ class Client(Closing):
     def close(self) -> None:
         """Close its connections; what still streams is cancelled."""
         self._http().close()
+
+    def _connected(self) -> httpx.Client:
+        way = self._transport or (httpx.HTTPTransport() if is_here(self.settings) else None)
+        return httpx.Client(transport=way, **options(self.settings))
 
     def _exchange(self) -> "_Exchange":
         return _Exchange(self._http(), self.settings, self._sleep)

@@ -11,14 +11,17 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, Unreachable
 from nonesuch.host.contexts import Starting
 from nonesuch.host.orphans import die_with_parent
+from nonesuch.host.sockets import socket_folder
 from nonesuch.link import Link
 
 START_S = 10.0
+SOCKET_BYTES = len("/nonesuch-redis-12345678/redis.sock")
 
 
 def find_redis_server() -> Path:
@@ -46,12 +49,12 @@ class PrivateRedis(Starting):
     def __init__(self, *, max_memory_mb: int = 1024, folder: Path | None = None) -> None:
         self.max_memory_mb = max_memory_mb
         self._own_folder = folder is None
-        self._folder = folder or Path(tempfile.mkdtemp(prefix="nonesuch-redis-"))
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="nonesuch-redis-", dir=socket_folder(SOCKET_BYTES)))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"unix://{self._folder / 'redis.sock'}"
+        return f"unix://{quote(str(self._folder / 'redis.sock'))}"
 
     @property
     def pid(self) -> int | None:

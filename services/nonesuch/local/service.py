@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from nonesuch.config import RedisSettings
 from nonesuch.errors import InvalidValue, ServiceError
 from nonesuch.host.contexts import Starting
 from nonesuch.host.files import locked
+from nonesuch.host.loopback import direct
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.host.writing import writing
 from nonesuch.link import Link
@@ -36,6 +36,8 @@ from nonesuch.local.private_redis import PrivateRedis
 
 READY_S = 120.0
 STOP_S = 20.0
+CLUSTER = ("RAY_ADDRESS", "NONESUCH_ELASTIC")
+"""Variables that would have a worker join somebody's cluster; this service is of one machine."""
 
 
 def free_port() -> int:
@@ -155,7 +157,8 @@ class LocalService(Starting):
 
     def _spawn(self, command: str, *options: str) -> None:
         log = self.logs / f"{command}.log"
-        env = {**os.environ, "NONESUCH_REDIS_URL": self.redis.url, "NONESUCH_NAMESPACE": self.redis.namespace}
+        own = {name: value for name, value in os.environ.items() if name not in CLUSTER}
+        env = {**own, "NONESUCH_REDIS_URL": self.redis.url, "NONESUCH_NAMESPACE": self.redis.namespace}
         with writing(log), log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nonesuch", command, *options],
@@ -182,7 +185,7 @@ class LocalService(Starting):
             return True
         any_name = ssl._create_unverified_context()  # its certificate is for the name that clients ask for
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=2, context=any_name) as reply:
+            with direct(any_name).open(f"{self.url}/readyz", timeout=2) as reply:
                 return bool(reply.status == 200)
         except (urllib.error.URLError, OSError):
             return False

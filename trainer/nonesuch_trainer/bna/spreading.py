@@ -20,6 +20,7 @@ from nonesuch.classifiers.snapshot import load_snapshot
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue, NonesuchError, ServiceError
 from nonesuch.host.cores import available_cores
+from nonesuch.host.private_ray import private_ray
 from nonesuch.host.process import ray_environment
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_trainer.bna.adaptation import BatchStatistics, batch_rows, merge, statistics
@@ -160,6 +161,7 @@ def _cluster(address: str | None, cpus: int, bytes_: int) -> Iterator[Any]:
     else:
         store = max(_STORE_BYTES, int(_STORE_SLACK * bytes_))
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store}
+        options |= private_ray()
     try:
         try:
             ray.init(namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **options)

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nonesuch.host.cores import available_cores
+from nonesuch.host.private_ray import private_ray
 from nonesuch.host.process import ray_environment
 from nonesuch_worker.fleet.actor import WorkerActor
 from nonesuch_worker.fleet.fleet import Node, Seat
@@ -36,6 +37,7 @@ class RayHost:
                 "num_cpus": available_cores(),
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
+                **private_ray(),
             }
         ray.init(namespace="nonesuch", log_to_driver=True, logging_level=logging.WARNING, **options)
         # A node that gets SIGTERM waits until it has no actors. Which nodes do so, Ray says nowhere else.

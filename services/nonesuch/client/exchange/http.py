@@ -1,13 +1,21 @@
 """What both clients tell httpx, and what its errors mean."""
 
+import os
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from nonesuch.client.exchange.settings import ClientSettings
 from nonesuch.client.exchange.wire import Ask
-from nonesuch.errors import Unreachable
+from nonesuch.effects import T
+from nonesuch.errors import InvalidValue, Unreachable
+from nonesuch.host.loopback import is_loopback
 from nonesuch.host.release import VERSION
+
+PROXIES = ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
+"""The variables that httpx reads, in small letters; it takes capitals too."""
 
 
 def options(settings: ClientSettings) -> dict[str, Any]:
@@ -16,6 +24,26 @@ def options(settings: ClientSettings) -> dict[str, Any]:
     if settings.token is not None:
         headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
     return {"headers": headers, "timeout": settings.timeout_s}
+
+
+def connected(make: Callable[[], T]) -> T:
+    """The httpx client that `make` makes. Raises `InvalidValue` for proxies in the environment that it cannot use."""
+    try:
+        return make()
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        found = sorted(name for name in os.environ if name.lower() in PROXIES)
+        if not found:
+            raise
+        raise InvalidValue(  # without the values, which may hold a password
+            f"the proxy of the environment cannot be used ({', '.join(found)}): correct these variables or unset them. "
+            "SOCKS needs http://, https:// or socks5:// there, and pip install "
+            "'httpx[socks]'"
+        ) from error
+
+
+def is_here(settings: ClientSettings) -> bool:
+    """Whether the gateway is on this machine, so that no proxy is asked."""
+    return is_loopback(urlsplit(settings.url).hostname or "")
 
 
 def request(http: httpx.Client | httpx.AsyncClient, settings: ClientSettings, ask: Ask) -> httpx.Request:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nonesuch.local.service import LocalService
+from nonesuch.local.service import CLUSTER, LocalService
 
 
 def test_a_service_beside_others_leaves_their_logs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +22,17 @@ def test_a_service_beside_others_leaves_their_logs_alone(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")])
 def test_its_url_can_be_opened(host: str, url: str, tmp_path: Path) -> None:
     assert LocalService(logs=tmp_path, host=host).url == url
+
+
+def test_its_parts_join_nobody_elses_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+
+    def popen(command: list[str], *, env: dict[str, str], **options: object) -> None:
+        given.update(env)
+
+    for name in CLUSTER:
+        monkeypatch.setenv(name, "1")
+    service = LocalService(logs=tmp_path)
+    monkeypatch.setattr("nonesuch.local.service.subprocess.Popen", popen)
+    service._spawn("worker")
+    assert given and not given.keys() & set(CLUSTER)
