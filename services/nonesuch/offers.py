@@ -26,7 +26,7 @@ class GeneratorInfo(Frozen):
     image_shape: tuple[int, int, int]
     """(H, W, C) of the uint8 images that the generator mints."""
     class_names: ClassNames
-    """By label."""
+    """The name of each class, by label."""
     z_dim: int = Field(ge=1)
     differentiable: bool = True
     max_sigma: float = 1.0

@@ -1,4 +1,4 @@
-"""Where a private Ray keeps what it needs: sockets in the folder for temporary files, a token in the home folder."""
+"""The places of what a private Ray needs: sockets in the folder for temporary files, a token in the home folder."""
 
 import os
 import secrets

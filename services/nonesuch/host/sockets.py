@@ -1,4 +1,4 @@
-"""Where sockets with a name can be: the kernel takes paths of 107 bytes at most."""
+"""Places that sockets with a name can have: the kernel takes paths of 107 bytes at most."""
 
 import os
 import re

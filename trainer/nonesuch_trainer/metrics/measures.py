@@ -70,9 +70,9 @@ class Measures:
     ms_ssim: Mapping[int, float] = field(default_factory=dict)
     """Mean similarity of two images of a class: lower is more diverse."""
     discriminability: Mapping[int, float] = field(default_factory=dict)
-    """By side in px: the fraction that gets its label when the images are reduced to it and scaled back."""
+    """The fraction of images that get their label when they are reduced and scaled back, by the reduced side in px."""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """By the name of a measure above: why it could not be taken, of some classes or at all."""
+    """Reasons by the name of a measure above: why it could not be taken, of some classes or at all."""
 
     def document(self, class_names: tuple[str, ...]) -> dict[str, Any]:
         """All measures as JSON, rounded, with classes by name."""

@@ -122,7 +122,7 @@ def _yardstick(plan: EvaluationPlan, facts: Facts) -> Yardstick | None:
 
 
 def _accuracies(learning: TwinLearning, images: LabelledImages, seed: int) -> dict[str, Any]:
-    """In per cent; or why there is none: an export that nothing can be learned from is ranked last."""
+    """Accuracies in per cent; or why there is none: an export that nothing can be learned from is ranked last."""
     try:
         twins = learning.twins(images, seed)
     except InvalidValue as error:
