@@ -1,13 +1,15 @@
-"""HTTP/1.1 whose request heads are bounded: the parser under uvicorn collects a header of any length in memory."""
+"""HTTP/1 whose request heads are bounded: the parser under uvicorn collects a header of any length in memory."""
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from nonesuch_gateway.http.http10 import CloseDelimited
 
 MAX_HEAD_BYTES = 65_536
 """How many bytes the first line and the headers of a request have at most; an id of a recipe takes 7 KiB."""
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Refuses a request whose head is larger than `MAX_HEAD_BYTES`, as soon as that is seen."""
+    """Refuses a request whose head is larger than `MAX_HEAD_BYTES`, as soon as that is seen. No chunks for HTTP/1.0."""
 
     _head: int | None = None
     """Bytes that were received of a head that is not whole; None between heads."""
@@ -28,3 +30,5 @@ class BoundedHeads(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise ValueError("the head is too large")  # the parser makes it an invalid request
         super().on_headers_complete()
+        if self.scope["http_version"] != "1.1":
+            self.cycle.send = CloseDelimited(self.cycle)  # type: ignore[assignment]  # its task has not begun

@@ -6,7 +6,7 @@
 
 A small answer is sent when it is whole, with its length and digest. A large one starts with its first bytes, so an
 error before that is an answer of its own. After that there is only one honest way to fail: the connection is closed
-without the last chunk, and every HTTP client reports a body that was cut off.
+without the last chunk (or reset, in HTTP/1.0), and every HTTP client reports a body that was cut off.
 """
 
 import asyncio
