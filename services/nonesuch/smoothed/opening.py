@@ -1,7 +1,6 @@
 """The choice of a source by its URL. What a source takes is imported when it is chosen."""
 
 import threading
-from urllib.parse import urlsplit
 
 from nonesuch.config import RedisSettings, validated
 from nonesuch.smoothed.source import FreshSource
@@ -13,7 +12,7 @@ def open_source(url: str | None, stop: threading.Event, *, token: str | None, ti
     `timeout_s` is how long it waits when nothing comes; `stop` ends every wait. Raises `Unreachable`, `NoWorkers`, and
     `InvalidValue` for a URL that cannot be one.
     """
-    if url is not None and urlsplit(url).scheme in ("redis", "rediss", "unix"):
+    if url is not None and url.strip().startswith(("redis://", "rediss://", "unix://")):
         from nonesuch.smoothed.over_redis import RedisSource
 
         settings = RedisSettings.from_env()

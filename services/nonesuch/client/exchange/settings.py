@@ -48,7 +48,7 @@ class ClientSettings(Frozen):
 
 def _check_secrets(url: str, token: str) -> None:
     """Refuse what holds or is a secret without showing it, as validation would. Raises `InvalidValue`."""
-    if "@" in urlsplit(url).netloc:
+    if "@" in url:
         raise InvalidValue("the URL of a gateway holds no user and no password: give a token as `token`", field="url")
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise InvalidValue("the token has characters that no token has: copy it again", field="token")
