@@ -39,14 +39,16 @@ def make_secrets(folder: Path) -> Iterator[str]:
     """
     try:
         yield from _make(folder)
-    except NotWritable:
-        raise
+    except NotWritable as error:
+        raise NotWritable(f"{error}. {_OWNER}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise InvalidValue(
-            f"{getattr(error, 'filename', None) or folder}: {reason}. The folder and what is in it must belong to "
-            f"the user that runs `nonesuch init`, which is number {os.getuid()}"
-        ) from None
+        raise InvalidValue(f"{getattr(error, 'filename', None) or folder}: {reason}. {_OWNER}") from None
+
+
+_OWNER = (
+    f"The folder and what is in it must belong to the user that runs `nonesuch init`, which is number {os.getuid()}"
+)
 
 
 def _make(folder: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nonesuch.cli.main import make_app
-from nonesuch.errors import InvalidValue
+from nonesuch.errors import InvalidValue, NotWritable
 from nonesuch.link.users import USERS, access_list
 from nonesuch_gateway.access.secret_files import make_secrets
 from nonesuch_gateway.access.tokens import Tokens
@@ -78,7 +78,7 @@ def test_what_is_no_secret_is_refused_and_not_shown(tmp_path: Path, secret: str)
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "worker").write_text("a file where a folder is to be")
-    with pytest.raises(InvalidValue, match=r"worker.*must belong to the user that runs `nonesuch init`"):
+    with pytest.raises(NotWritable, match=r"worker.*must belong to the user that runs `nonesuch init`"):
         list(make_secrets(tmp_path))
 
 
