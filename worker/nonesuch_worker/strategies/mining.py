@@ -27,6 +27,8 @@ from nonesuch_worker.strategies.base import ONE_SCALE, MixingParams
 from nonesuch_worker.strategies.scores import answers, entropy
 
 MAX_RELATIVE = 1.0
+STEEP = 1e12
+"""Components of a step above which it is scaled, so that float32 holds its square."""
 _ETA: JsonDict = {
     "if": {"properties": {"step": {"const": "relative"}}},
     "then": {
@@ -189,9 +191,12 @@ def _stepped(z: Tensor, direction: Tensor, radius: Tensor, params: MiningParams)
     """(B, Z): one step, and back to the sphere of that radius (B, 1)."""
     if params.step == "relative":
         direction = radius * _unit(direction)
-    # The square of a steep gradient would overflow, and so would eta times it: of the sum only the direction counts.
-    scale = direction.abs().amax(dim=1, keepdim=True).clamp_min(1)  # (B, 1)
-    return radius * _unit(z / scale + params.eta * (direction / scale))
+    # The square of a steep step would overflow: both sides are scaled then, for of their sum only the direction counts.
+    largest = direction.abs().amax(dim=1, keepdim=True)  # (B, 1)
+    scale = largest.where(abs(params.eta) * largest > STEEP, 1)  # (B, 1)
+    z = z / scale + params.eta * (direction / scale)
+    length: Tensor = z.norm(dim=1, keepdim=True)  # (B, 1)
+    return z * (radius / length.clamp_min(torch.finfo(z.dtype).tiny))
 
 
 def _unit(v: Tensor) -> Tensor:

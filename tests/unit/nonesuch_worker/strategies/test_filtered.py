@@ -179,12 +179,12 @@ def test_parameters_that_work(params: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"threshold": -0.1}, "minimum of 0"),
-        ({"threshold": 1}, "maximum of 1"),
-        ({"threshold": 90}, "maximum of 1"),
-        ({"attempts": 0}, "minimum of 1"),
-        ({"attempts": -5}, "minimum of 1"),
-        ({"attempts": 1001}, "maximum of 1000"),
+        ({"threshold": -0.1}, "at least 0"),
+        ({"threshold": 1}, "below 1"),
+        ({"threshold": 90}, "below 1"),
+        ({"attempts": 0}, "at least 1"),
+        ({"attempts": -5}, "at least 1"),
+        ({"attempts": 1001}, "at most 1000"),
         ({"attempts": 1.5}, "integer"),
         ({"truncation": 0.5, "sigma": 2.0}, "truncation excludes sigma"),
         ({"t": 0.5}, "'t'"),

@@ -182,9 +182,9 @@ def test_parameters_that_work(params: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("params", "reason"),
     [
-        ({"k": 1}, "minimum of 2"),
-        ({"k": -11}, "minimum of 2"),
-        ({"k": 65}, "maximum of 64"),
+        ({"k": 1}, "at least 2"),
+        ({"k": -11}, "at least 2"),
+        ({"k": 65}, "at most 64"),
         ({"k": 2.5}, "integer"),
         ({"by": "loss"}, "entropy"),
         ({"truncation": 0.5, "sigma": 2.0}, "truncation excludes sigma"),
