@@ -52,11 +52,9 @@ def check_coding(headers: Headers) -> None:
 
 
 def loads_once(text: str) -> Any:
-    """What `json.loads` makes of a text. Raises `InvalidValue` too, for an object that names something twice, and for a
-    byte order mark before it.
-    """
+    """What `json.loads` makes of a text. Raises `InvalidValue` too, for an object that names something twice."""
     if text.startswith("\ufeff"):
-        raise InvalidValue("the body begins with a byte order mark (BOM): send UTF-8 without one")
+        raise json.JSONDecodeError("it begins with a byte order mark (BOM): send UTF-8 without one", text, 0)
     twice: list[tuple[dict[str, Any], str]] = []
 
     def found(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

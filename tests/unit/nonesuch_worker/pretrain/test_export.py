@@ -156,9 +156,10 @@ def test_a_class_without_diverse_images_is_no_measure_of_diversity(real: RealIma
     kept = np.concatenate([first, others]).astype(np.int64)
     few = replace(real, images=real.images[kept], labels=real.labels[kept])
     ratio = spread_ratio(network, few, per_class=10)
-    assert ratio is not None and math.isfinite(ratio)
+    assert ratio.value is not None and math.isfinite(ratio.value)
+    assert ratio.alike == (0,)
     alone = replace(real, images=real.images[:1], labels=real.labels[:1])
-    assert spread_ratio(network, alone, per_class=10) is None
+    assert spread_ratio(network, alone, per_class=10).value is None
 
 
 def test_spread_is_the_variance_around_each_class_s_mean(real: RealImages) -> None:
