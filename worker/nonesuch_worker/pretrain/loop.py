@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from nonesuch.errors import InvalidValue
@@ -80,12 +80,10 @@ def train(
     real = real if config.conditional else unlabelled(real)
     check_fit(config, real)
     asked = threading.Event()
-    with (
-        joined(config.device) as world,
-        on_signal(asked.set),
-        locked(out_dir) if world.leads else nullcontext(),  # from another run
-    ):
-        feed = Feed(config, real, world)
+    with joined(config.device) as world, on_signal(asked.set), ExitStack() as kept:
+        feed = Feed(config, real, world)  # refuses a batch that cannot be split, before the folder is made
+        if world.leads:
+            kept.enter_context(locked(out_dir))  # from another run
         players = Players(config, world)
         steps = Steps(config, players, world)
         outputs = Outputs(out_dir, config, real, players)
