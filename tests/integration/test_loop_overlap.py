@@ -167,10 +167,17 @@ def test_both_tickets_keep_their_leases_and_a_stopping_worker_s_too(
 ) -> None:
     monkeypatch.setattr(loop_module, "HEARTBEAT_S", 0.05)
     gate = watched.before = Gate("commit")
-    slowly = Minting(lambda ticket: time.sleep(0.6) if ticket.number else None)
+    second = threading.Event()
+
+    def before(ticket: Ticket) -> None:
+        if ticket.number:
+            second.set()
+            time.sleep(0.6)
+
+    slowly = Minting(before)
     link.run(place(link.keys, order("o", count=4)))
     running = Running(TicketLoop(watched, slowly, WORKER, lease_s=0.2))
-    assert gate.reached.wait(WAIT_S)
+    assert gate.reached.wait(WAIT_S) and second.wait(WAIT_S)
     running.loop.stop()
     idle = Minting()
     other = Running(TicketLoop(link, idle, WORKER.model_copy(update={"id": "w1"}), lease_s=0.2))
