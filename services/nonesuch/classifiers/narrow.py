@@ -2,27 +2,15 @@
 
 On processors with AVX2 and no AVX-512 the convolution library's gradient for the weights of a strided 1x1 convolution
 with fewer than `NARROW` input channels, in channels-last float32, is wrong, never comes, or damages the heap. So
-`registry.build` guards the layers of every network, a plug-in's too, and a network goes into channels-last through
+`registry.build` guards the layers of every network, ours or a plug-in's, and a network goes into channels-last through
 `to_channels_last`. A network that calls `torch.nn.functional.conv2d` by itself is not seen.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 NARROW = 8
 """Input channels below which the gradient of a strided 1x1 convolution cannot be relied on."""
-
-
-class PointwiseConv2d(nn.Conv2d):
-    """A 1x1 convolution that is right at any width and in any layout: on a strided view it is the same sum, to the
-    bit, without a stride."""
-
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        if self.in_channels >= NARROW:
-            return super().forward(x_NCHW)
-        rows, columns = self.stride
-        return F.conv2d(x_NCHW[:, :, ::rows, ::columns], self.weight)
 
 
 def guard(network: nn.Module) -> None:
@@ -47,7 +35,6 @@ def _narrow(network: nn.Module) -> list[nn.Conv2d]:
         layer
         for layer in network.modules()
         if isinstance(layer, nn.Conv2d)
-        and not isinstance(layer, PointwiseConv2d)
         and layer.kernel_size == (1, 1)
         and layer.stride != (1, 1)
         and layer.groups == 1

@@ -11,7 +11,6 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from nonesuch.classifiers.narrow import PointwiseConv2d
 from nonesuch.model import Frozen
 
 LARGE_IMAGE = 65
@@ -157,5 +156,4 @@ def _conv(width_in: int, width_out: int, size: int, stride: int = 1) -> nn.Conv2
 def _shortcut(width_in: int, width_out: int, stride: int) -> nn.Module:
     if stride == 1 and width_in == width_out:
         return nn.Identity()
-    conv = PointwiseConv2d(width_in, width_out, 1, stride=stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(width_out))
+    return nn.Sequential(_conv(width_in, width_out, 1, stride), nn.BatchNorm2d(width_out))
