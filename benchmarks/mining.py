@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from nonesuch.classifiers.narrow import to_channels_last
 from nonesuch.classifiers.normalisation import OnGenerated
 from nonesuch.classifiers.registry import build
 from nonesuch.classifiers.spec import ClassifierSpec, Normalisation
@@ -46,7 +47,7 @@ def classifier_of(generator: Generator) -> nn.Module:
     spec = ClassifierSpec(architecture="resnet18", args={"width": 16})
     torch.manual_seed(0)
     network = build(spec, in_channels=channels, classes=len(generator.info.class_names), image_size=height)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as workers load a snapshot
+    to_channels_last(network)  # as workers load a snapshot
     return OnGenerated(network, Normalisation()).eval().requires_grad_(False)
 
 
