@@ -24,7 +24,7 @@ def begin_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[N
     reply: bytes = yield script("read_ring", keys, name, reader, int(lease_s * 1000))
     match reply.decode():
         case "gone":
-            raise RingClosed(f"ring {name!r} is gone: it was closed, it expired, or Redis was restarted")
+            raise _gone(name)
         case "taken":
             raise Conflict("the results are being read by another client: they can be read once")
         case "begun":
@@ -39,9 +39,13 @@ def keep_reading(keys: Keys, name: str, reader: str, *, lease_s: float) -> Op[No
     reply: bytes = yield script("keep_reading", keys, name, reader, int(lease_s * 1000))
     match reply.decode():
         case "gone":
-            raise RingClosed(f"ring {name!r} is gone: it was closed, it expired, or Redis was restarted")
+            raise _gone(name)
         case "fenced":
             raise fenced_off(name)
+
+
+def _gone(name: str) -> RingClosed:
+    return RingClosed(f"ring {name!r} is gone: it was closed, it expired, or Redis was restarted")
 
 
 def stop_reading(keys: Keys, name: str, reader: str) -> Op[bool]:

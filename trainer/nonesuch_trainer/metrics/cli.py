@@ -87,7 +87,7 @@ def _print(findings: "Findings", console: Console) -> None:
         table.add_row(*by_class)
     console.print(table)
     for line in missing_lines(findings):
-        console.print(line, markup=False)
+        console.print(line)
     for twins in findings.twins:
         console.print(
             f"seed {twins.seed}: {100 * twins.minted.accuracy:.2f} % learned from {plan.size:,} generated images, "

@@ -36,8 +36,7 @@ def connected(make: Callable[[], T]) -> T:
             raise
         raise InvalidValue(  # without the values, which may hold a password
             f"the proxy of the environment cannot be used ({', '.join(found)}): correct these variables or unset them. "
-            "SOCKS needs http://, https:// or socks5:// there, and pip install "
-            "'httpx[socks]'"
+            "SOCKS needs http://, https:// or socks5:// there, and pip install 'httpx[socks]'"
         ) from error
 
 
