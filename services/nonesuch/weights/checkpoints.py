@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from nonesuch.errors import InvalidValue
+from nonesuch.weights.layout import WHY_NOT_OPENED
+from nonesuch.weights.tensors import faults
 
-WHY_NOT_OPENED = "opening it would run code of whoever made it, so it is not opened"
 WRAPPED_BY = {
     "module.": "DataParallel",
     "_orig_mod.": "torch.compile",
@@ -66,6 +67,14 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             "again; or where it was made, save the tensors anew: torch.save(model.state_dict(), FILE)"
         ) from None
     return plain_tensors(loaded, str(path))
+
+
+def misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from being loaded as they are (`tensors.faults`), and last the `advice` if there is any; empty
+    if nothing does."""
+    found = faults(given, wanted)
+    why = advice(given, wanted) if found else ""
+    return [*found, why] if why else found
 
 
 def advice(

@@ -37,9 +37,11 @@ _ITEM_BYTES = {
 }  # fmt: skip
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 _BF16_EXPONENT = 0x7F80
+WHY_NOT_OPENED = "opening it would run code of whoever made it, so it is not opened"
+"""What is said of a file that may hold more than tensors, in the place of opening it."""
 PICKLED = (
-    "it is a pickle, as torch.save writes, and no safetensors: opening it would run code of whoever made it, so it is "
-    "not opened. Where it was made, write the tensors alone: safetensors.torch.save_file(model.state_dict(), FILE)"
+    f"it is a pickle, as torch.save writes, and no safetensors: {WHY_NOT_OPENED}. Where it was made, write the tensors "
+    "alone: safetensors.torch.save_file(model.state_dict(), FILE)"
 )
 """What is said of a file that is `pickled`."""
 

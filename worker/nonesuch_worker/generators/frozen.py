@@ -9,8 +9,7 @@ from safetensors.torch import load
 from torch import nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
-from nonesuch.weights.checkpoints import advice
-from nonesuch.weights.tensors import faults
+from nonesuch.weights.checkpoints import misfits
 from nonesuch_worker.generators.card import check_sha256
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -29,11 +28,7 @@ def frozen(network: Network, path: Path, card: Mapping[str, Any]) -> Network:
         tensors = load(data)
     except SafetensorError as error:
         raise IntegrityError(f"{path} is not a safetensors file: {error}") from error
-    wanted = network.state_dict()
-    if found := faults(tensors, wanted):
-        why = advice(tensors, wanted)
-        raise InvalidValue(
-            f"{path} does not fit the architecture on its card: {'; '.join(filter(None, (*found, why)))}"
-        )
+    if found := misfits(tensors, network.state_dict()):
+        raise InvalidValue(f"{path} does not fit the architecture on its card: {'; '.join(found)}")
     network.load_state_dict(tensors)
     return network.requires_grad_(False).eval()

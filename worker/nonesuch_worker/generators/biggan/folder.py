@@ -27,8 +27,7 @@ from torch import Tensor
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
 from nonesuch.offers import GeneratorInfo
-from nonesuch.weights.checkpoints import advice
-from nonesuch.weights.tensors import faults
+from nonesuch.weights.checkpoints import misfits
 from nonesuch_worker.generators.card import CARD, check_sha256, info_of, read_card
 
 FORMAT = "nonesuch-biggan-1"
@@ -182,10 +181,8 @@ def build(config: BigGANConfig, what: str) -> BigGAN:
 
 def load_strictly(model: BigGAN, tensors: dict[str, Tensor], what: str) -> None:
     """Load every tensor into its place. Raises `InvalidValue` that names those that do not fit."""
-    wanted = model.state_dict()
-    if found := faults(tensors, wanted):
-        why = advice(tensors, wanted)
-        raise InvalidValue(f"{what} does not fit its {CONFIG}:\n  " + "\n  ".join(filter(None, (*found, why))))
+    if found := misfits(tensors, model.state_dict()):
+        raise InvalidValue(f"{what} does not fit its {CONFIG}:\n  " + "\n  ".join(found))
     model.load_state_dict(tensors)
 
 
