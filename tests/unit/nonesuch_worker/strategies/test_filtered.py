@@ -21,24 +21,15 @@ from nonesuch.orders import Order, SnapshotRef, check_order
 from nonesuch_worker.generators.base import Generator, from_uint8_NHWC, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
-from nonesuch_worker.strategies.base import MintContext, MintedRows
+from nonesuch_worker.strategies.base import MintedRows
 from nonesuch_worker.strategies.filtered import Filtered, FilteredParams
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers.contexts import context
 from tests.helpers.perfect import Posterior, analytic
 
 
 def mint(teacher: nn.Module, *generators: Generator, n: int, first: int = 0, **params: Any) -> MintedRows:
-    indices = np.arange(first, first + n)
-    ctx = MintContext(
-        seed=5,
-        indices=indices,
-        labels=(indices % len(generators[0].info.class_names)).astype(np.int32),
-        generators=generators,
-        params=FilteredParams(**params),
-        classifier=None,
-        device=torch.device("cpu"),
-        teacher=teacher,
-    )
+    ctx = context(FilteredParams(**params), *generators, seed=5, n=n, first=first, teacher=teacher)
     with torch.no_grad():
         return Filtered().mint(ctx)
 

@@ -25,6 +25,7 @@ from nonesuch_worker.strategies.base import MintContext
 from nonesuch_worker.strategies.hsm import HardSampleMining, HsmParams
 from nonesuch_worker.strategies.mining import Mined, MiningParams, mine
 from nonesuch_worker.strategies.registry import describe
+from tests.helpers import contexts
 from tests.helpers.perfect import Posterior, analytic
 
 CPU = torch.device("cpu")
@@ -72,19 +73,7 @@ def context(
     teacher: nn.Module | None = None,
     first: int = 0,
 ) -> MintContext[HsmParams]:
-    classes = len(generators[0].info.class_names)
-    indices = np.arange(first, first + n)
-    labels = (indices % classes).astype(np.int32)
-    return MintContext(
-        seed=3,
-        indices=indices,
-        labels=labels,
-        generators=generators,
-        params=params,
-        classifier=classifier,
-        device=CPU,
-        teacher=teacher,
-    )
+    return contexts.context(params, *generators, seed=3, n=n, first=first, classifier=classifier, teacher=teacher)
 
 
 # --- parameters

@@ -17,10 +17,11 @@ from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, Analy
 from nonesuch_worker.generators.base import Generator, to_uint8_NHWC
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.latents import ATTEMPTS, LATENT, latents
-from nonesuch_worker.strategies.base import MintContext, MintedRows
+from nonesuch_worker.strategies.base import MintedRows
 from nonesuch_worker.strategies.registry import describe
 from nonesuch_worker.strategies.scores import entropy, margin
 from nonesuch_worker.strategies.select import Select, SelectParams
+from tests.helpers.contexts import context
 from tests.helpers.perfect import Posterior, analytic
 
 
@@ -44,17 +45,8 @@ def mint(
     first: int = 0,
     **given: Any,
 ) -> MintedRows:
-    indices = np.arange(first, first + n)
-    ctx = MintContext(
-        seed=7,
-        indices=indices,
-        labels=(indices % len(generators[0].info.class_names)).astype(np.int32),
-        generators=generators,
-        params=SelectParams(**given),
-        classifier=classifier,
-        device=torch.device("cpu"),
-        teacher=teacher,
-    )
+    params = SelectParams(**given)
+    ctx = context(params, *generators, seed=7, n=n, first=first, classifier=classifier, teacher=teacher)
     with torch.no_grad():
         return Select().mint(ctx)
 
