@@ -1,6 +1,7 @@
 """Fixtures that every kind of test shares: a real Redis, private to the session, empty for each test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for number, service in enumerate(services):
         others.insert(number * (between + 1), service)
     items[:] = [item for file in others for item in files[file]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_reach_what_tests_start() -> None:
+    """Shells start background jobs with SIGINT ignored, and so would be whatever a test starts to interrupt it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
