@@ -3,6 +3,12 @@
 A row is an image, its label, and where it came from, so that the image can be made again: generator and sha256,
 strategy, σ, truncation, order seed, index and attempt (which of the index's latents), and for mined rows the latent
 itself. Truncation t means z = t · truncnorm(−2, 2), as in pytorch-pretrained-biggan; null means z ~ N(0, σ²I).
+
+σ and truncation are float64, the very numbers that were ordered: rounded, they would make other images. Latents and
+soft labels are float32 lists of numbers that float16 holds too, because DuckDB and others read no lists of halves.
+
+Version 2 had σ and truncation as float32, and latents and soft labels as float16. What is of it is still read, by
+`upgraded`; its σ and truncation stay as they were rounded.
 """
 
 import json
@@ -21,7 +27,9 @@ from nonesuch.labels import distinct_names
 from nonesuch.ledger import NO_USES, Ledger
 from nonesuch.offers import GeneratorInfo, ledger_of_generators
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
+PREVIOUS_VERSION = "2"
+"""The older version that is still read."""
 IMAGE_RANGE = "uint8 0..255 is round((x + 1) * 127.5) of x in [-1, 1]"
 ENDINGS: Mapping[str, str] = {
     ".arrows": "arrow",
@@ -36,6 +44,7 @@ ENDINGS: Mapping[str, str] = {
 """The format that a file's ending names, wherever images are written: `.arrows` is Arrow's IPC stream, `.arrow` its IPC
 file."""
 _CATEGORY = pa.dictionary(pa.int16(), pa.string())
+_NUMBERS = pa.list_(pa.float32())
 _ROW_BYTES = 128
 _STREAM_BYTES = 8192
 
@@ -81,16 +90,16 @@ def batch_schema(image_shape: tuple[int, int, int], class_names: Sequence[str], 
             pa.field("generator", _CATEGORY, nullable=False),
             pa.field("generator_sha256", _CATEGORY, nullable=False),
             pa.field("strategy", _CATEGORY, nullable=False),
-            pa.field("sigma", pa.float32(), nullable=False),
-            pa.field("truncation", pa.float32()),
+            pa.field("sigma", pa.float64(), nullable=False),
+            pa.field("truncation", pa.float64()),
             pa.field("seed", pa.int64(), nullable=False),
             pa.field("attempt", pa.int32(), nullable=False),
             pa.field("snapshot", pa.int64()),
             pa.field("score", pa.float32()),
             pa.field("score_before", pa.float32()),
             pa.field("flips", pa.int16()),
-            pa.field("z", pa.list_(pa.float16())),
-            pa.field("soft_label", pa.list_(pa.float16())),
+            pa.field("z", _NUMBERS),
+            pa.field("soft_label", _NUMBERS),
         ],
         metadata={
             "nonesuch.schema": SCHEMA_VERSION,
@@ -133,10 +142,13 @@ def make_batch(
     def constant(value: float | None, kind: pa.DataType) -> pa.Array:
         return pa.nulls(n, kind) if value is None else pa.repeat(pa.scalar(value, kind), n)
 
-    def optional(column: Sequence[Any] | NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
-        if column is None:
-            return pa.nulls(n, kind)
-        return pa.array(list(column) if pa.types.is_list(kind) else column, kind)
+    def optional(column: NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+        return pa.nulls(n, kind) if column is None else pa.array(column, kind)
+
+    def lists(column: Sequence[NDArray[np.float16]] | NDArray[np.float16] | None) -> pa.Array:
+        return (
+            pa.nulls(n, _NUMBERS) if column is None else pa.array([row.astype(np.float32) for row in column], _NUMBERS)
+        )
 
     return pa.record_batch(
         [
@@ -147,16 +159,16 @@ def make_batch(
             pa.DictionaryArray.from_arrays(which, pa.array([g.id for g in generators])),
             pa.DictionaryArray.from_arrays(which, pa.array([g.sha256 for g in generators])),
             category(strategy),
-            constant(rows.sigma, pa.float32()),
-            constant(rows.truncation, pa.float32()),
+            constant(rows.sigma, pa.float64()),
+            constant(rows.truncation, pa.float64()),
             constant(seed, pa.int64()),
             constant(0, pa.int32()) if rows.attempt is None else pa.array(rows.attempt, pa.int32()),
             constant(rows.snapshot, pa.int64()),
             optional(rows.score, pa.float32()),
             optional(rows.score_before, pa.float32()),
             optional(rows.flips, pa.int16()),
-            optional(rows.z, pa.list_(pa.float16())),
-            optional(rows.soft_labels, pa.list_(pa.float16())),
+            lists(rows.z),
+            lists(rows.soft_labels),
         ],
         schema=schema,
     )
@@ -176,7 +188,7 @@ def batch_bytes(info: GeneratorInfo, rows: int) -> int:
     """An upper bound of the wire form of `rows` images of a generator, mined latents and soft labels included."""
     h, w, c = info.image_shape
     schema = batch_schema(info.image_shape, info.class_names).serialize().size
-    variable = 2 * info.z_dim + 2 * len(info.class_names)
+    variable = 4 * info.z_dim + 4 * len(info.class_names)
     return int(rows * (h * w * c + variable + _ROW_BYTES) + schema + _STREAM_BYTES)
 
 
@@ -214,16 +226,32 @@ def open_writer(path: Path, form: str, schema: pa.Schema) -> Writer:
 
 
 def read_batch(payload: bytes) -> pa.RecordBatch:
-    """The batch in an Arrow IPC stream of one batch; no copy. Raises `IntegrityError` for anything else."""
+    """The batch in an Arrow IPC stream of one batch; no copy unless it is of the previous version of the schema.
+
+    Raises `IntegrityError` for anything else.
+    """
     try:
         with pa.ipc.open_stream(payload) as reader:
             batch = reader.read_next_batch()
     except (pa.ArrowInvalid, StopIteration, OSError) as error:
         raise IntegrityError(f"{len(payload)} bytes are not an Arrow IPC stream of one batch: {error}") from None
+    return upgraded(batch)
+
+
+def upgraded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch itself, or one of the previous version with the types of this one: σ, truncation, latents and soft
+    labels are wider then, and their values the same. Raises `IntegrityError` for other versions.
+    """
     version = (batch.schema.metadata or {}).get(b"nonesuch.schema", b"none").decode()
-    if version != SCHEMA_VERSION:
-        raise IntegrityError(f"the batch has schema version {version}; this program reads {SCHEMA_VERSION}")
-    return batch
+    if version == SCHEMA_VERSION:
+        return batch
+    if version != PREVIOUS_VERSION:
+        raise IntegrityError(
+            f"the batch has schema version {version}; this program reads {PREVIOUS_VERSION} and {SCHEMA_VERSION}"
+        )
+    kinds = {"sigma": pa.float64(), "truncation": pa.float64(), "z": _NUMBERS, "soft_label": _NUMBERS}
+    fields = [field.with_type(kinds.get(field.name, field.type)) for field in batch.schema]
+    return batch.cast(pa.schema(fields, {**batch.schema.metadata, b"nonesuch.schema": SCHEMA_VERSION.encode()}))
 
 
 def images_of(batch: pa.RecordBatch) -> NDArray[np.uint8]:
@@ -259,7 +287,7 @@ def soft_labels_of(batch: pa.RecordBatch) -> NDArray[np.float16] | None:
     column = batch.column("soft_label")
     if column.null_count:
         return None
-    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    flat: NDArray[np.float16] = column.flatten().to_numpy().astype(np.float16)  # exact: they were made as such
     return flat.reshape(batch.num_rows, -1) if batch.num_rows else None
 
 

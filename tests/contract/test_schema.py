@@ -135,7 +135,40 @@ def test_a_truncated_batch_is_refused() -> None:
         read_batch(wire[: len(wire) // 2])
 
 
+def of_version_2(given_rows: Rows) -> pa.RecordBatch:
+    """The batch as version 2 of the schema had it: σ and truncation rounded, latents and soft labels in float16."""
+    made = batch(given_rows)
+    halves, single = pa.list_(pa.float16()), pa.float32()
+    kinds = {"sigma": single, "truncation": single, "z": halves, "soft_label": halves}
+    fields = [field.with_type(kinds.get(field.name, field.type)) for field in made.schema]
+    return made.cast(pa.schema(fields, {**made.schema.metadata, b"nonesuch.schema": b"2"}), safe=False)
+
+
+@pytest.mark.parametrize("z_dim", [None, 2])
+@pytest.mark.parametrize("n", [0, 5])
+def test_the_previous_version_is_read_as_this_one(n: int, z_dim: int | None) -> None:
+    old, new = of_version_2(rows(n, z_dim=z_dim)), batch(rows(n, z_dim=z_dim))
+    assert old.schema.field("sigma").type == pa.float32() and old.schema.field("z").type == pa.list_(pa.float16())
+    back = read_batch(write_batch(old))
+    back.validate(full=True)
+    assert back.equals(new, check_metadata=True)  # its σ and truncation are float32 numbers, and so the same
+
+
+@pytest.mark.parametrize(("sigma", "truncation"), [(1.2, None), (1.0, 0.42), (1 / 3, None), (1.0, 1e-9)])
+def test_sigma_and_truncation_are_the_very_numbers(sigma: float, truncation: float | None) -> None:
+    given_rows = Rows(**{**vars(rows(2)), "sigma": sigma, "truncation": truncation})
+    back = read_batch(write_batch(batch(given_rows)))
+    assert back.column("sigma").to_pylist() == [sigma] * 2 and back.column("truncation").to_pylist() == [truncation] * 2
+
+
+def test_every_bit_of_a_latent_is_kept() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    given_rows = Rows(**{**vars(rows(1)), "z": [every[np.isfinite(every)]]})
+    (z,) = read_batch(write_batch(batch(given_rows))).column("z")
+    assert np.array_equal(np.array(z.as_py(), np.float16).view(np.uint16), every[np.isfinite(every)].view(np.uint16))
+
+
 def test_another_schema_version_is_refused() -> None:
     old = batch(rows(5)).replace_schema_metadata({"nonesuch.schema": "0"})
-    with pytest.raises(IntegrityError, match="schema version 0; this program reads 2"):
+    with pytest.raises(IntegrityError, match="schema version 0; this program reads 2 and 3"):
         read_batch(write_batch(old))

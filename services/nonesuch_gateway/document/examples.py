@@ -55,7 +55,7 @@ FAILURES = (
     Failure(403, errors.Forbidden, "", "the token lacks the scope that this needs: create one that has it"),
     Failure(404, errors.GeneratorNotFound, f"{_MINT}|get /v1/gen", "no worker hosts a generator 'x'; hosted now: none"),
     Failure(404, errors.SnapshotNotFound, f"{_MINT}|{_FETCH}", "no snapshot was published in channel 'mine'"),
-    Failure(404, errors.RecipeNotFound, _AGAIN, "this id is no recipe: it must begin with r1."),
+    Failure(404, errors.RecipeNotFound, _AGAIN, "this id is no recipe: it must begin with r3."),
     Failure(404, errors.OrderNotFound, ".* /v1/orders/", "there is no order '23ac4d63': it was cancelled"),
     Failure(406, errors.NotAcceptable, "", "there is no format 'parket' (did you mean parquet?): choose one of …"),
     Failure(408, None, "", "no part of the body came for 60 s: send it again"),

@@ -32,7 +32,7 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "Cache-Control": ("How long caches may keep it.", "public, max-age=31536000, immutable"),
     "Content-Digest": ("RFC 9530; of an answer that was whole before it was sent.", "sha-256=:47DEQpj8HBSa+…:"),
     "Content-Disposition": ("A name for the file.", 'inline; filename="nonesuch-5feceb66ffc8.arrows"'),
-    "Content-Location": ("Where the same bytes can be had again.", "/v1/batches/r1.eNqrVkrOzytJ…?format=arrow"),
+    "Content-Location": ("Where the same bytes can be had again.", "/v1/batches/r3.eNqrVkrOzytJ…?format=arrow"),
     "ETag": (
         "Names the bytes; for If-None-Match, and of snapshots for If-Match.",
         '"5feceb66ffc86f38d952786c6d696c79"',

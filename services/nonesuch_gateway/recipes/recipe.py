@@ -1,9 +1,10 @@
 """Recipes: all that the images of an answer depend on, as an id that can stand in a URL.
 
-    r1.<base64url of zlib of canonical JSON>
+    r3.<base64url of zlib of canonical JSON>
 
 Nothing is kept for a recipe: the id is the recipe, so it outlives the gateway and Redis. Anybody can write one, which
-is why it is read as carefully as a request's body. `r1` is the version of the encoding.
+is why it is read as carefully as a request's body. The number is the version of the schema of rows: another one makes
+other bytes, which caches must not take for the old ones.
 """
 
 import binascii
@@ -16,12 +17,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from nonesuch.errors import RecipeNotFound
+from nonesuch.errors import RecipeGone, RecipeNotFound
 from nonesuch.model import Frozen
 from nonesuch.orders import Order
+from nonesuch.schema import SCHEMA_VERSION
 from nonesuch_gateway.recipes.requests import MAX_DEPTH, Params, deeper_than
 
-VERSION = "r1."
+VERSION = f"r{SCHEMA_VERSION}."
+EARLIER = ("r1.",)
+"""What ids began with whose bytes were of an earlier schema."""
 MAX_ID = 7168
 """The most characters of an id. With the rest of a request's first line it stays below the 8 KiB that proxies take."""
 MAX_TEXT = 65_536
@@ -57,8 +61,8 @@ class Recipe(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        """The content's name, the same for every order that gives the same images. It is the `order` of every row."""
-        return sha256(self.text.encode()).hexdigest()[:32]
+        """The content's name, the same for every order that gives the same bytes. It is the `order` of every row."""
+        return sha256((VERSION + self.text).encode()).hexdigest()[:32]
 
     @cached_property
     def id(self) -> str | None:
@@ -68,7 +72,15 @@ class Recipe(Frozen):
 
     @classmethod
     def from_id(cls, recipe_id: str) -> Self:
-        """The recipe that an id is. Raises `RecipeNotFound` for whatever `id` could not have made."""
+        """The recipe that an id is.
+
+        Raises `RecipeGone` for an id of an earlier version, and `RecipeNotFound` for whatever `id` could not have made.
+        """
+        if recipe_id.startswith(EARLIER):
+            raise RecipeGone(
+                f"the id is of version {recipe_id[:2]}, whose rows had other columns, and this gateway makes those of "
+                f"{VERSION[:-1]}: make a new request, which gives the same images"
+            )
         if not recipe_id.startswith(VERSION) or len(recipe_id) > MAX_ID:
             raise _no_recipe(f"it must begin with {VERSION} and have {MAX_ID} characters at most")
         try:

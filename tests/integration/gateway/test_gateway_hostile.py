@@ -26,7 +26,7 @@ import safetensors.numpy
 
 from nonesuch.labels import Balanced
 from nonesuch.link import Call
-from nonesuch_gateway.recipes.recipe import Content, Recipe
+from nonesuch_gateway.recipes.recipe import VERSION, Content, Recipe
 
 TIME_LIMIT_S = 10.0
 JSON = "application/json"
@@ -247,7 +247,7 @@ def snapshots() -> Iterator[Hostile]:
 
 def recipe(document: object) -> str:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return "r1." + urlsafe_b64encode(zlib.compress(text, 9)).rstrip(b"=").decode()
+    return VERSION + urlsafe_b64encode(zlib.compress(text, 9)).rstrip(b"=").decode()
 
 
 TRICKS = ("..", "../..", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "%0d%0aX:%20y", "%ff", "%", "%zz", "\\..\\x",
@@ -280,8 +280,8 @@ def paths() -> Iterator[Hostile]:
                      {**forged, "content": {**forged["content"], "params": {"sigma": float("nan")}}},
                      {**forged, "content": {**forged["content"], "snapshot": {"version": "latest"}}}):  # fmt: skip
         yield Hostile(raw("GET", f"/v1/batches/{recipe(document)}"), (404, 410))
-    for made in ("r1.", "r1.AAAA", "r1.%%%", "r1.=", "r1.é".encode().decode("latin-1"), "r2.AAAA", "r1." + "A" * 8000,
-                 recipe({})[:-3], recipe({}) + "A", "r1./../x"):  # fmt: skip
+    for made in (*(VERSION + each for each in ("", "AAAA", "%%%", "=", "é".encode().decode("latin-1"), "A" * 8000)),
+                 "r2.AAAA", recipe({})[:-3], recipe({}) + "A", VERSION + "/../x"):  # fmt: skip
         yield Hostile(raw("GET", f"/v1/batches/{made}"), (400, 404), by_server="\xc3" in made)
     for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
         yield Hostile(raw(method, "/v1/batches"), (405,))

@@ -13,7 +13,7 @@ from nonesuch.catalog import withdraw
 from nonesuch.labels import Balanced
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch_gateway.formats import FORMATS
-from nonesuch_gateway.recipes.recipe import MAX_ID, MAX_TEXT, Content, Recipe
+from nonesuch_gateway.recipes.recipe import MAX_ID, MAX_TEXT, VERSION, Content, Recipe
 
 URN = "urn:nonesuch:problem:"
 
@@ -25,13 +25,13 @@ def made(http: httpx.Client, **ask: object) -> httpx.Response:
 
 
 def unpacked(recipe_id: str) -> dict:
-    packed = recipe_id.removeprefix("r1.")
+    packed = recipe_id.removeprefix(VERSION)
     return json.loads(zlib.decompress(urlsafe_b64decode(packed + "=" * (-len(packed) % 4))))
 
 
 def packed(document: object) -> str:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return "r1." + urlsafe_b64encode(zlib.compress(text)).rstrip(b"=").decode()
+    return VERSION + urlsafe_b64encode(zlib.compress(text)).rstrip(b"=").decode()
 
 
 @pytest.fixture
@@ -190,14 +190,14 @@ def changed(recipe_id: str, **change: object) -> str:
 
 
 HOSTILE = {
-    "no version": lambda r: r.removeprefix("r1."),
-    "another version": lambda r: "r2." + r.removeprefix("r1."),
-    "nothing in it": lambda r: "r1.",
+    "no version": lambda r: r.removeprefix(VERSION),
+    "another version": lambda r: "r2." + r.removeprefix(VERSION),
+    "nothing in it": lambda r: VERSION,
     "cut off": lambda r: r[:-9],
     "a letter changed": lambda r: r[:30] + ("A" if r[30] != "A" else "B") + r[31:],
     "more after it": lambda r: packed(zlib.decompress(urlsafe_b64decode(r[3:] + "==")) + b" {}"),
-    "not base64": lambda r: "r1.%C3%BC" + r[3:],
-    "too long": lambda r: "r1." + "A" * MAX_ID,
+    "not base64": lambda r: VERSION + "%C3%BC" + r[3:],
+    "too long": lambda r: VERSION + "A" * MAX_ID,
     "a bomb": lambda r: packed(b" " * 50 * MAX_TEXT),
     "not JSON": lambda r: packed(b"{"),
     "not text": lambda r: packed(b"\xff\xfe"),
@@ -230,6 +230,11 @@ def test_an_id_that_nobody_made_is_not_found(http, recipe_id, traces, until, cha
     assert response.json()["type"] == f"{URN}recipe-not-found"
     assert len(response.text) < 4000
     assert not traces()
+
+
+def test_a_recipe_of_an_earlier_schema_is_gone(http, recipe_id):
+    before = "r1." + recipe_id.removeprefix(VERSION)
+    assert "version r1" in gone(http.get(f"/v1/batches/{before}"))
 
 
 def test_tickets_of_another_size_are_gone(http, recipe_id):

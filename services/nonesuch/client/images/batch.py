@@ -36,8 +36,11 @@ class Batch:
     __slots__ = ("_arrow", "_recipe")
 
     def __init__(self, arrow: pa.RecordBatch, *, recipe: str | None = None) -> None:
-        """`arrow` has the schema of `nonesuch.schema`; `recipe` is the id of the recipe that it is of."""
-        self._arrow = arrow
+        """`arrow` has the schema of `nonesuch.schema`, or its previous version; `recipe` is the id of its recipe.
+
+        Raises `IntegrityError` for another schema.
+        """
+        self._arrow = schema.upgraded(arrow)
         self._recipe = recipe
 
     @property
