@@ -12,11 +12,11 @@ Version 2 had σ and truncation as float32, and latents and soft labels as float
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -199,30 +199,6 @@ def write_batch(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
     payload: bytes = sink.getvalue().to_pybytes()
     return payload
-
-
-class Writer(Protocol):
-    """A file that batches of one schema are added to."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None: ...
-
-    def close(self) -> None: ...
-
-
-TABLES = frozenset({"arrow", "arrow-file", "parquet"})
-"""The formats that hold every column of a batch as it is."""
-
-
-def open_writer(path: Path, form: str, schema: pa.Schema) -> Writer:
-    """Write one of `TABLES`. The file is complete once it is closed."""
-    import pyarrow.parquet as pq  # which takes longer to import than all else here
-
-    opened: dict[str, Callable[[Path, pa.Schema], Writer]] = {
-        "arrow": pa.ipc.new_stream,
-        "arrow-file": pa.ipc.new_file,
-        "parquet": pq.ParquetWriter,
-    }
-    return opened[form](path, schema)
 
 
 def read_batch(payload: bytes) -> pa.RecordBatch:

@@ -1,5 +1,6 @@
 """The commands as their users type them: what they make, what they refuse, and what they leave behind."""
 
+import io
 import json
 import os
 import platform
@@ -10,9 +11,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from nonesuch.config import RedisSettings
 from nonesuch.host.allocator import KEPT_FAULTS
@@ -50,7 +53,7 @@ def environment(service) -> dict[str, str]:
 
 def test_an_order_becomes_the_same_images_in_parquet_and_in_arrow(running, tmp_path: Path) -> None:
     service, link = running
-    tables = []
+    tables, pixels = [], []
     for name in ("a.parquet", "b.arrow"):
         done = nonesuch(
             "order", "300", "--out", str(tmp_path / name), "--generator", "analytic", "--seed", "7",
@@ -59,9 +62,14 @@ def test_an_order_becomes_the_same_images_in_parquet_and_in_arrow(running, tmp_p
         assert done.returncode == 0, done.stderr
         assert "300 images of 2 classes" in done.stderr
     tables.append(pq.read_table(tmp_path / "a.parquet"))
+    for row in (0, 299):
+        with Image.open(io.BytesIO(tables[0]["image"][row].as_py()["bytes"])) as image:
+            pixels.append(np.asarray(image))
     with pa.ipc.open_file(tmp_path / "b.arrow") as file:
         tables.append(file.read_all())
-    for column in ("image", "label", "index", "sigma", "seed"):
+    images = tables[1]["image"].combine_chunks().to_numpy_ndarray()
+    assert all(np.array_equal(found, images[row, ..., 0]) for found, row in zip(pixels, (0, 299), strict=True))
+    for column in ("label", "index", "sigma", "seed", "strategy"):
         assert tables[0].column(column).to_pylist() == tables[1].column(column).to_pylist()
     assert tables[0].column("index").to_pylist() == list(range(300))
     assert set(tables[0].column("label").to_pylist()) == {3, 5}

@@ -43,7 +43,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "host labels ledger sequencer",
         "config offers plugins realdata weights",
         "link schema",
-        "catalog rings snapshots",
+        "catalog formats rings snapshots",
         "classifiers orders readers",
         "order_status stats tickets",
         "client local",

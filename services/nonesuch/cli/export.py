@@ -13,13 +13,14 @@ from pathlib import Path
 
 from nonesuch.effects import Op
 from nonesuch.errors import OrderFailed, RingClosed, Unreachable
+from nonesuch.formats.tables import TABLES, Writer, check_table, open_writer
 from nonesuch.host.files import creating
 from nonesuch.ledger import Ledger
 from nonesuch.link import Link
 from nonesuch.link.patience import Patience
 from nonesuch.orders import Checked, Order, place
 from nonesuch.rings import Delivery, OrderEnd, RingSpec, close_ring, open_ring, release, take
-from nonesuch.schema import TABLES, Writer, format_of, ledger_of, open_writer, read_batch
+from nonesuch.schema import format_of, ledger_of, read_batch
 from nonesuch.sequencer import Sequencer
 from nonesuch.tally import Tally
 
@@ -48,11 +49,12 @@ def export(
 ) -> Written:
     """Place an order and write its images to `path` in index order. Blocks until they are there.
 
-    The file appears when it is complete. Raises what `creating` and `place` raise, `TakeTimeout` when nothing came for
-    `timeout_s`, `Unreachable` when Redis was away for as long, and `OrderFailed`. Whatever happens, the order and its
-    ring are gone afterwards.
+    The file appears when it is complete. Raises `InvalidValue` for an ending that is no format, or images that the format
+    cannot hold; what `creating` and `place` raise; `TakeTimeout` when nothing came for `timeout_s`, `Unreachable` when
+    Redis was away for as long, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
     """
     form = format_of(path, TABLES)
+    check_table(form, order.info.image_shape)
     with creating(path) as unfinished:
         link.run(open_ring(link.keys, ring))
         try:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def order(
     count: Annotated[int, typer.Argument(min=1, help="How many images.")],
-    out: Annotated[Path, typer.Option(help="The file to write: .parquet, .arrows (a stream) or .arrow.")],
+    out: Annotated[
+        Path, typer.Option(help="The file to write: .parquet (images as PNGs), .arrows (a stream) or .arrow.")
+    ],
     generator: Annotated[
         list[str] | None,
         typer.Option(help="Which generator mints them; the only one, or fashion-mnist, if left out. May be repeated."),
@@ -45,6 +47,7 @@ def order(
     import uuid
 
     from nonesuch.cli.export import export
+    from nonesuch.formats.tables import TABLES
     from nonesuch.host.files import write_json
     from nonesuch.host.progress import progress
     from nonesuch.labels import Balanced, classes_in, resolve_classes
@@ -52,7 +55,7 @@ def order(
     from nonesuch.link.patience import Patience
     from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size, parse_params, wait_for_workers
     from nonesuch.rings import RingSpec
-    from nonesuch.schema import TABLES, format_of
+    from nonesuch.schema import format_of
 
     format_of(out, TABLES)
     console = terminal(stderr=True)

@@ -1,7 +1,7 @@
 """Images and labels in Parquet: a file, or the shards of a data set as Hugging Face names them.
 
-Images are a column `image` of fixed-shape uint8 tensors as we export them, of encoded images, or of Hugging Face's
-{bytes, path} of such; labels a column `label` of integers or strings. Imports numpy; pyarrow when a file is opened.
+Images are a column `image` of fixed-shape uint8 tensors, of encoded images, or of {bytes, path} of such as Hugging Face
+and we write them; labels a column `label` of integers or strings. Imports numpy; pyarrow when a file is opened.
 """
 
 import json

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from nonesuch.formats.pictures import png, stem
 from nonesuch.schema import class_names_of, images_of, labels_of
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.pictures import png, stem
 from nonesuch_gateway.formats.zips import ZipWriter
 
 

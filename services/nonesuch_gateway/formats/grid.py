@@ -8,9 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nonesuch.errors import InvalidOrder, OrderFailed
+from nonesuch.formats.pictures import check_channels, png
 from nonesuch.schema import images_of
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.pictures import check_channels, png
 
 MAX_IMAGES = 1024
 MAX_BYTES = 64 * 2**20

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from nonesuch.formats.pictures import png
 from nonesuch.schema import class_names_of, images_of, labels_of
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.pictures import png
 
 CREATED = 0
 """The time of making, in seconds since 1970, which the API's clients expect; always the same, as the rest is."""

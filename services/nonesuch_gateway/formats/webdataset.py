@@ -2,19 +2,29 @@
 
 import json
 import tarfile
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from nonesuch.formats.pictures import png, stem
 from nonesuch.schema import class_names_of, images_of
 from nonesuch_gateway.formats.base import Format, Outline
-from nonesuch_gateway.formats.pictures import png, stem
+
+NO_FLOAT = float(np.finfo(np.float32).min)
+NO_INTEGER = -1
+"""What stands in the `.json` for a number that there is not. Readers find out the type of a field from a few rows, so
+one that is null in one order and a number in the next would keep their shards apart; and strict JSON has no NaN."""
 
 
 class WebDatasetTar(Format):
     """Three members for each image, named by its index: .png, .cls (the label in decimal digits), and .json (every
     other column, and the label's name as `class`).
+
+    A field of the `.json` has the same type in every order: `NO_FLOAT` and `NO_INTEGER` stand for null. Latents and
+    soft labels are texts, the base64 of little-endian float16 numbers; the empty text stands for null.
     """
 
     name = "webdataset"
@@ -40,10 +50,22 @@ class WebDatasetTar(Format):
 
 
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Every column but the image, row by row, in JSON's types, and the label's name."""
+    """Every column but the image, row by row, in JSON's types without null, and the label's name."""
     names = class_names_of(batch.schema)
-    rows: list[dict[str, Any]] = batch.drop_columns(["image"]).to_pylist()
+    columns = {name: _values(batch.column(name)) for name in batch.schema.names if name != "image"}
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return [{"class": names[row["label"]], **row} for row in rows]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if pa.types.is_list(column.type):
+        return ["" if row is None else b64encode(np.array(row, "<f2").tobytes()).decode() for row in column.to_pylist()]
+    if pa.types.is_floating(column.type):
+        column = column.fill_null(NO_FLOAT)
+    elif pa.types.is_integer(column.type):
+        column = column.fill_null(NO_INTEGER)
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _member(name: str, data: bytes) -> tuple[bytes, bytes, bytes]:

@@ -139,7 +139,7 @@ def test_webdataset_reads_the_tar_as_a_shard(saved):
     samples = list(shard)
     assert [s["cls"] for s in samples] == [i % 3 for i in range(COUNT)]
     assert samples[7]["__key__"] == "000000007" and samples[7]["json"]["class"] == "bee"
-    assert samples[7]["json"]["generator"] == "small" and samples[7]["json"]["snapshot"] is None
+    assert samples[7]["json"]["generator"] == "small" and samples[7]["json"]["snapshot"] == -1
     assert samples[7]["png"].shape == (SIDE, SIDE, 3) and set(samples[7]["png"].flat) == {pixel(7)}
 
 

@@ -160,7 +160,9 @@ class Batch:
     def save(self, path: str | Path) -> None:
         """Write a file, whole or not at all: .arrows, .arrow, .parquet, .npz or .png by its ending.
 
-        Raises `InvalidValue` for another ending. `Client.export` has more formats, and does not hold the images.
+        Parquet is the gateway's, which `datasets` reads. Raises `InvalidValue` for another ending, and for images that
+        are neither grey nor in colours, which Parquet and PNG cannot hold.
+        `Client.export` has more formats, and does not hold the images.
         """
         save(self._arrow, Path(path))
 

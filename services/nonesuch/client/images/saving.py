@@ -9,11 +9,15 @@ import pyarrow as pa
 
 from nonesuch import schema
 from nonesuch.client.images.pictures import grid
+from nonesuch.formats.tables import TABLES, open_writer
 from nonesuch.host.files import replacing
 
 
 def save(batch: pa.RecordBatch, path: Path) -> None:
-    """Write a file, whole or not at all; it replaces one of that name. Raises `InvalidValue` for another ending."""
+    """Write a file, whole or not at all; it replaces one of that name.
+
+    Raises `InvalidValue` for another ending, and for images that the format cannot hold.
+    """
     write = _WRITERS[schema.format_of(path, _WRITERS)]
     with replacing(path) as temporary:
         write(batch, temporary)
@@ -21,7 +25,7 @@ def save(batch: pa.RecordBatch, path: Path) -> None:
 
 def _table(form: str) -> "_Write":
     def write(batch: pa.RecordBatch, path: Path) -> None:
-        with closing(schema.open_writer(path, form, batch.schema)) as writer:
+        with closing(open_writer(path, form, batch.schema)) as writer:
             writer.write_batch(batch)
 
     return write
@@ -39,4 +43,4 @@ def _png(batch: pa.RecordBatch, path: Path) -> None:
 
 
 _Write = Callable[[pa.RecordBatch, Path], None]
-_WRITERS: dict[str, _Write] = {**{form: _table(form) for form in schema.TABLES}, "npz": _npz, "png": _png}
+_WRITERS: dict[str, _Write] = {**{form: _table(form) for form in TABLES}, "npz": _npz, "png": _png}

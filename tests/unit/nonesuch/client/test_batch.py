@@ -17,6 +17,7 @@ from PIL import Image
 import nonesuch
 from nonesuch.errors import InvalidValue
 from nonesuch.offers import GeneratorInfo
+from nonesuch.realdata.labelled import read_labelled
 from nonesuch.schema import Rows, make_batch
 
 N, H, W = 10, 4, 6
@@ -117,6 +118,9 @@ def test_files_hold_the_same_images(tmp_path):
     with pa.ipc.open_file(tmp_path / "a.arrow") as reader:
         assert reader.get_batch(0).equals(batch.arrow)
     assert pq.read_table(tmp_path / "a.parquet")["index"].to_pylist() == list(range(N))
+    real = read_labelled(str(tmp_path / "a.parquet"), "train", validation_per_class=1)
+    assert len(real) == N - 3 and real.class_names == batch.class_names
+    assert {image.tobytes() for image in real.images} <= {image.tobytes() for image in batch.images}
     with np.load(tmp_path / "a.npz") as arrays:
         assert np.array_equal(arrays["images"], batch.images) and arrays["class_names"].tolist() == [
             "ant",

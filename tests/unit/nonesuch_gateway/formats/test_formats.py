@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from nonesuch.errors import Busy, InvalidOrder, OrderFailed
+from nonesuch.formats import parquet
 from nonesuch.offers import GeneratorInfo
 from nonesuch.schema import Rows, images_of, make_batch
-from nonesuch_gateway.formats import FORMATS, Format, Outline, encoded, parquet, spool
+from nonesuch_gateway.formats import FORMATS, Format, Outline, encoded, spool
 from nonesuch_gateway.formats.zips import ZipWriter
 
 NAMES = ("T-shirt/top", "../crane", "crane")

@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nonesuch.errors import InvalidOrder
 
@@ -13,12 +12,14 @@ def check_channels(channels: int) -> None:
     """Raises `InvalidOrder` for what is neither grey (1) nor colours (3)."""
     if channels not in (1, 3):
         raise InvalidOrder(
-            f"images of {channels} channels are no PNGs (1 or 3 would be): ask for format arrow or npz", field="format"
+            f"images of {channels} channels are no PNGs (1 or 3 would be): choose format arrow or npz", field="format"
         )
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
     """The PNG of an (H, W, C) image. Raises what `check_channels` does."""
+    from PIL import Image  # Arrow does without
+
     channels = image.shape[2]
     check_channels(channels)
     out = io.BytesIO()

@@ -1,0 +1,1 @@
+"""Batches as files, written alike by the gateway, by `nonesuch order` and by a client."""
