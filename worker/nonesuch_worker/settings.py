@@ -26,7 +26,7 @@ class WorkerSettings(Frozen):
     """CPU threads of one worker; None: the machine's cores divided among its workers."""
     micro_batch: int | None = Field(default=None, ge=1)
     """Images in one forward pass; None: the best for device and image size (`engine.micro_batches`). Workers whose
-    images must be alike to the last bit take the same."""
+    images must be alike to the last bit take the same. Strategies that ask a classifier take the best in any case."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:

@@ -65,7 +65,8 @@ class BatchStatistics:
 def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
     """The layers that can be adapted, by name: batch norms, of 1 to 3 dimensions, that track running statistics.
 
-    Raises `InvalidValue` when there are none.
+    Raises `InvalidValue` when there are none, and for what cannot be measured here: layers that wait for other
+    processes (`SyncBatchNorm`), and numbers narrower than float32, in which a variance overflows.
     """
     found = {
         name: module
@@ -77,6 +78,17 @@ def batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
             f"{type(model).__name__} has no batch norm that tracks running statistics, and adaptation changes nothing "
             "else: choose a classifier with BatchNorm"
         )
+    if synced := [name for name, layer in found.items() if isinstance(layer, nn.SyncBatchNorm)]:
+        raise InvalidValue(
+            f"{synced[0]} is a SyncBatchNorm, which measures across processes: adapt the same weights in a network "
+            "with BatchNorm (the tensors have the same names)"
+        )
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float32, torch.float64):
+            raise InvalidValue(
+                f"{name} is {str(tensor.dtype).removeprefix('torch.')}: adapt the model in float32 (`model.float()`), "
+                "and convert it afterwards"
+            )
     return found
 
 

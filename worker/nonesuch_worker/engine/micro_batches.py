@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 
@@ -57,19 +57,27 @@ class MicroBatches:
         """The rows of a micro-batch now, for images of a shape."""
         return self._halved.get(image_shape) or self._given or best_micro_batch(self._device, image_shape)
 
-    def cut(self, n: int, image_shape: Shape, make: Callable[[slice], T]) -> list[T]:
+    def cut(self, n: int, image_shape: Shape, make: Callable[[slice], T], *, fixed: bool = False) -> list[T]:
         """What `make` makes of each micro-batch of n rows, from the first row on.
 
         When it runs out of memory it is called again with the first half of the same rows. What was made before is
         kept.
 
+        Args:
+            n: how many rows.
+            image_shape: of the images.
+            make: makes some rows.
+            fixed: take micro-batches of `best_micro_batch` rows whatever was given or has run out of memory before,
+                and never smaller ones: for rows that are other ones when their last bits differ.
+
         Raises:
-            Busy: there is no memory for a single row. Another worker may have it.
+            Busy: there is no memory for a single row, or for a fixed micro-batch. Another worker may have it.
         """
         made: list[T] = []
         start = 0
         while start < n:
-            rows = slice(start, min(start + self.rows(image_shape), n))
+            size = best_micro_batch(self._device, image_shape) if fixed else self.rows(image_shape)
+            rows = slice(start, min(start + size, n))
             try:
                 made.append(make(rows))
             except (RuntimeError, MemoryError) as error:
@@ -80,19 +88,26 @@ class MicroBatches:
                 start = rows.stop
                 continue
             # Not in the handler: there the error's traceback still holds all that was allocated.
+            if fixed:
+                self._give_up(rows.stop - rows.start, image_shape, why)
             self._halve(rows.stop - rows.start, image_shape, why)
         return made
 
-    def _halve(self, failed: int, image_shape: Shape, why: str) -> None:
+    def _give_up(self, failed: int, image_shape: Shape, why: str) -> NoReturn:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        shape = "×".join(map(str, image_shape))
-        why = why.splitlines()[0]
+        what = "a single image" if failed == 1 else f"{failed} images, which are always made together,"
+        raise Busy(
+            f"no memory for {what} of {_named(image_shape)} on {self._device} ({why.splitlines()[0]}): host fewer "
+            "generators here, end what else takes memory, or start a worker with more of it"
+        )
+
+    def _halve(self, failed: int, image_shape: Shape, why: str) -> None:
         if failed == 1:
-            raise Busy(
-                f"no memory for a single image of {shape} on {self._device} ({why}): host fewer generators here, end "
-                "what else takes memory, or start a worker with more of it"
-            )
+            self._give_up(failed, image_shape, why)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        shape, why = _named(image_shape), why.splitlines()[0]
         rows = failed // 2
         log.log(
             logging.DEBUG if self._halved else logging.WARNING,
@@ -101,3 +116,7 @@ class MicroBatches:
             failed, shape, why, rows, rows,
         )  # fmt: skip
         self._halved[image_shape] = rows
+
+
+def _named(shape: Shape) -> str:
+    return "×".join(map(str, shape))

@@ -61,7 +61,9 @@ class Minter:
 
     A ticket is cut into micro-batches of `micro_batch` rows, from its start. The last bits of a sum may depend on how
     many rows are computed together, so workers with the same hardware and the same `micro_batch` make the same bytes;
-    one that has run out of memory, and has halved it, may differ from the others by these bits.
+    one that has run out of memory, and has halved it, may differ from the others by these bits. A strategy that asks a
+    classifier would amplify them: its walk bends, or it chooses another latent. Its micro-batches are of
+    `best_micro_batch` rows, whatever was given, and never halved.
     """
 
     def __init__(self, generators: Sequence[Generator], micro_batch: int | None = None) -> None:
@@ -89,7 +91,8 @@ class Minter:
         Raises:
             GeneratorNotFound: the order names a generator that is not hosted here.
             InvalidOrder: the order cannot be filled by any worker; trying again will not help.
-            Busy: the device has no memory for a single image; another worker's may.
+            Busy: the device has no memory for a single image, or for a micro-batch that must not be smaller; another
+                worker's may.
         """
         order = ticket.order
         generators = self._of(order)
@@ -107,7 +110,12 @@ class Minter:
             device=self._device,
         )
         with torch.no_grad():
-            parts = self._micro_batches.cut(len(whole.indices), shape, lambda rows: _make(chosen, whole, rows))
+            parts = self._micro_batches.cut(
+                len(whole.indices),
+                shape,
+                lambda rows: _make(chosen, whole, rows),
+                fixed=chosen.needs_snapshot or chosen.needs_teacher or chosen.needs_gradient,
+            )
         aimed = snapshot if chosen.needs_snapshot else None
 
         def join() -> pa.RecordBatch:

@@ -197,6 +197,31 @@ def test_nothing_to_adapt_is_refused(model: nn.Module) -> None:
         adapt(model, some_images(), NORMALISATION, BNAConfig())
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_a_model_of_narrow_numbers_is_refused_with_the_remedy(kind: torch.dtype) -> None:
+    model, images = small_resnet().to(kind), some_images()
+    before = copy(model)
+    with pytest.raises(InvalidValue, match=rf"conv1\.weight is {str(kind)[6:]}: adapt the model in float32"):
+        adapt(model, images, Normalisation(), BNAConfig())
+    assert same(copy(model), before)
+    adapt(model.float(), images, Normalisation(), BNAConfig())
+
+
+def test_one_narrow_layer_is_refused_too() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2, dtype=torch.float16))
+    with pytest.raises(InvalidValue, match=r"1\.weight is float16"):
+        bna.batch_norms(model)
+
+
+def test_a_layer_that_waits_for_other_processes_is_refused_with_the_remedy() -> None:
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(small_resnet())
+    with pytest.raises(InvalidValue, match=r"bn1 is a SyncBatchNorm.*in a network with BatchNorm"):
+        adapt(model, some_images(), Normalisation(), BNAConfig())
+    plain = small_resnet(1)
+    plain.load_state_dict(model.state_dict())  # as the remedy says
+    adapt(plain, some_images(), Normalisation(), BNAConfig())
+
+
 def test_a_batch_norm_that_is_not_run_is_refused() -> None:
     class Idle(Vectors):
         def forward(self, x_NF: Tensor) -> Tensor:

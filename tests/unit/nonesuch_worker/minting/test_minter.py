@@ -16,6 +16,7 @@ from nonesuch.schema import images_of, labels_of, ledger_of, read_batch, soft_la
 from nonesuch.snapshots import SnapshotHeader
 from nonesuch.tally import Tally, count
 from nonesuch.tickets import Ticket
+from nonesuch_worker.engine import micro_batches
 from nonesuch_worker.engine.copy_out import HostCopy
 from nonesuch_worker.engine.micro_batches import best_micro_batch
 from nonesuch_worker.generators.analytic.loading import AnalyticGenerator, AnalyticParams
@@ -173,11 +174,52 @@ def test_a_worker_without_memory_for_a_micro_batch_halves_it_for_good_and_goes_o
     assert caplog.text.count("out of memory with a micro-batch of 8 images") == len(caplog.records) == 1
 
 
-def test_a_strategy_of_several_passes_begins_its_micro_batch_again() -> None:
-    wanted = order(strategy="select", params={"k": 3})
-    batch = Minter([Small(5)], micro_batch=8).mint(Ticket(wanted, 0), judge()).batch
-    again = Minter([Recording()], micro_batch=4).mint(Ticket(wanted, 0), judge()).batch
+def test_a_mixture_begins_its_micro_batch_again() -> None:
+    wanted = order(strategy="mixture", params={"sigma": 1.5})
+    batch = Minter([Small(5)], micro_batch=8).mint(Ticket(wanted, 0)).batch
+    again = Minter([Recording()], micro_batch=4).mint(Ticket(wanted, 0)).batch
     assert write_batch(batch) == write_batch(again)
+
+
+ASKING = [
+    ("hsm", {}),
+    ("hsm", {"verify": True}),
+    ("hsm", {"step": "raw", "eta": 0.3}),
+    ("select", {"k": 3}),
+    ("filtered", {"threshold": 0.1}),
+]
+"""Strategies in which a classifier moves latents, or chooses among them."""
+
+
+@pytest.mark.parametrize(("name", "params"), ASKING)
+def test_what_a_classifier_decides_does_not_depend_on_how_a_worker_cuts(
+    name: str, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro_batches, "best_micro_batch", lambda device, shape: 3)
+    ticket = Ticket(order(strategy=name, params=params), 0)
+    before = Ticket(order(ticket_size=8), 0)
+
+    def minted(minter: Minter) -> bytes:
+        return write_batch(minter.mint(ticket, judge(), judge(13)).batch)
+
+    expected = minted(Minter([Recording()]))
+    for rows in (1, 2, 3, 5, 8, 100):
+        generator = Small(3)
+        minter = Minter([generator], micro_batch=rows)
+        minter.mint(before)  # which may have run out of memory: smaller micro-batches are for random images
+        generator.calls.clear()
+        assert minted(minter) == expected
+        assert max(n for n, _ in generator.calls) == 3
+
+
+@pytest.mark.parametrize(("name", "params"), ASKING)
+def test_what_a_classifier_decides_is_given_back_rather_than_made_otherwise(
+    name: str, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(micro_batches, "best_micro_batch", lambda device, shape: 3)
+    ticket = Ticket(order(strategy=name, params=params), 0)
+    with pytest.raises(Busy, match="no memory for 3 images, which are always made together, of 16×16×1"):
+        Minter([Small(2)]).mint(ticket, judge(), judge(13))
 
 
 def test_no_memory_for_one_image_is_not_the_order_s_fault() -> None:
