@@ -24,6 +24,8 @@ class Use(Frozen):
     information: RealInformation
     what: str = Field(default="", max_length=300)
     """The real images, as far as they are known: "55,000 images of fashion-mnist/train"."""
+    data: str = Field(default="", max_length=100)
+    """What tells these images from others, if it is known: "sha256 of contents 1f3a…" (`realdata.fingerprint`)."""
     direct: bool = False
     """Whether the classifier itself was shown the images."""
 

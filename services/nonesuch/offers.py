@@ -1,6 +1,7 @@
 """What workers offer: values without Redis, by which orders are checked and batches described."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -10,6 +11,8 @@ from nonesuch.labels import ClassNames
 from nonesuch.ledger import Ledger, RealInformation, Use
 from nonesuch.model import Frozen, Name
 from nonesuch.tally import NOTHING, Tally
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 DEFAULT_GENERATOR = "fashion-mnist"
 """The generator that is meant where several are hosted and none is named."""
@@ -133,4 +136,16 @@ class Catalog(Frozen):
 
 def ledger_of_generators(generators: Iterable[GeneratorInfo]) -> Ledger:
     """The real information behind whatever these generators mint."""
-    return Ledger(uses=tuple(Use(by=f"generator {g.id}", information=g.real_information) for g in generators))
+    return Ledger(
+        uses=tuple(
+            Use(by=f"generator {g.id}", information=g.real_information, data=_data_of(g.card)) for g in generators
+        )
+    )
+
+
+def _data_of(card: Mapping[str, Any]) -> str:
+    """What a card's fingerprint tells its real images by (`realdata.fingerprint`); "" for a card that has none."""
+    data = card.get("data")
+    known = data.get("fingerprint") if isinstance(data, Mapping) else None
+    digest = known.get("digest") if isinstance(known, Mapping) else None
+    return f"sha256 of contents {digest}" if isinstance(digest, str) and _SHA256.fullmatch(digest) else ""

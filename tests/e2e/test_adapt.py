@@ -103,8 +103,10 @@ def test_the_file_says_what_it_was_adapted_to(run: Path, fashion_mnist: None) ->
         by="batch norm adaptation",
         information="unlabelled",
         what="20 of the 50 images of fashion-mnist/train",
+        data=header.ledger.uses[-1].data,
         direct=True,
     )
+    assert use.data.startswith("sha256 of pixels ")
     assert header.ledger == Ledger(uses=(GENERATOR, use))  # what judged the source has not judged this
     assert header.ledger.statement in printed
     assert "accuracy" not in printed

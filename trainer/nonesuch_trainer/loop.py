@@ -95,7 +95,7 @@ def _run(config: TrainConfig, source: Source, resume: bool, stop: threading.Even
     optimiser = make_optimiser(model, how.optimiser)
     adapter = Adapter(config.adapt, model, how.normalisation, facts, config.evaluate.folder) if config.adapt else None
 
-    saved = Checkpoint(config.folder / CHECKPOINT, RunIdentity.of(config), facts.origins, model, optimiser)
+    saved = Checkpoint(config.folder / CHECKPOINT, RunIdentity.of(config), facts.origins, model, optimiser, facts.real)
     if not resume:
         saved.discard()
     state = saved.load(device)

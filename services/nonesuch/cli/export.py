@@ -49,9 +49,10 @@ def export(
 ) -> Written:
     """Place an order and write its images to `path` in index order. Blocks until they are there.
 
-    The file appears when it is complete. Raises `InvalidValue` for an ending that is no format, or images that the format
-    cannot hold; what `creating` and `place` raise; `TakeTimeout` when nothing came for `timeout_s`, `Unreachable` when
-    Redis was away for as long, and `OrderFailed`. Whatever happens, the order and its ring are gone afterwards.
+    The file appears when it is complete. Raises `InvalidValue` for an ending that is no format, or images that the
+    format cannot hold; what `creating` and `place` raise; `TakeTimeout` when nothing came for `timeout_s`,
+    `Unreachable` when Redis was away for as long, and `OrderFailed`. Whatever happens, the order and its ring are gone
+    afterwards.
     """
     form = format_of(path, TABLES)
     check_table(form, order.info.image_shape)

@@ -9,6 +9,7 @@ from torch import nn
 
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.ledger import Ledger, Use
+from nonesuch.realdata.fingerprint import pixels_digest
 from nonesuch.realdata.unlabelled import read_images
 from nonesuch_trainer.bna.adaptation import adapt, batch_norms
 from nonesuch_trainer.learning.facts import Facts
@@ -50,5 +51,11 @@ class Adapter:
         """Adapt a copy of a model and judge it. `between` is called after every batch; what it raises ends it."""
         model = copy.deepcopy(model)
         adapt(model, self._real.images, self._normalisation, self._settings, between=between)
-        use = Use(by="batch norm adaptation", information="unlabelled", what=str(self._real), direct=True)
+        use = Use(
+            by="batch norm adaptation",
+            information="unlabelled",
+            what=str(self._real),
+            data=pixels_digest(self._real.images),
+            direct=True,
+        )
         return Adapted(model.eval(), judge.evaluate(model, self._normalisation, between), ledger.plus(use))

@@ -52,6 +52,7 @@ def adapt(
     from nonesuch.config import validated
     from nonesuch.errors import InvalidValue
     from nonesuch.host.progress import progress
+    from nonesuch.realdata.fingerprint import pixels_digest
     from nonesuch.realdata.unlabelled import read_images
     from nonesuch_trainer.bna import adaptation as bna
     from nonesuch_trainer.bna import spreading as bna_ray
@@ -89,7 +90,7 @@ def adapt(
             )
             bna.apply(model, found, config.source_weight)
     after = accuracy()
-    ledger = _ledger(header.ledger, str(real), "" if judge is None else judge.name)
+    ledger = _ledger(header.ledger, str(real), pixels_digest(real.images), "" if judge is None else judge.name)
     write_classifier(out, header.model_copy(update={"ledger": ledger}), model)
 
     console = terminal()
@@ -132,12 +133,12 @@ def _judge(name: str, header: "SnapshotHeader", device: "torch.device") -> "Judg
     )
 
 
-def _ledger(source: "Ledger", what: str, judged_on: str) -> "Ledger":
+def _ledger(source: "Ledger", what: str, data: str, judged_on: str) -> "Ledger":
     """The adapted classifier's ledger. What judged the classifier before has not judged this one, and may have
     adapted it."""
     from nonesuch.config import validated
     from nonesuch.ledger import Ledger, Use
 
-    use = Use(by="batch norm adaptation", information="unlabelled", what=what, direct=True)
+    use = Use(by="batch norm adaptation", information="unlabelled", what=what, data=data, direct=True)
     given = source.plus(use).model_dump() | {"judged_on": judged_on}
     return validated(Ledger, given, "the adapted classifier's ledger")

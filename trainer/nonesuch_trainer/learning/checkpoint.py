@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import replacing
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch.smoothed.resident import ResidentDataset
 from nonesuch.tally import NOTHING, Tally
 from nonesuch_trainer.learning.records import EpochRecord
@@ -53,6 +54,8 @@ class Checkpoint:
     """The run's `Facts.origins`: it does not go on with other weights."""
     model: nn.Module
     optimiser: torch.optim.SGD
+    real: Fingerprint | None = None
+    """`Facts.real`: nor with other real images."""
 
     def discard(self) -> None:
         """Remove the checkpoint, if there is one: the run starts over."""
@@ -72,6 +75,7 @@ class Checkpoint:
             "format": _FORMAT,
             "config": self.identity.document,
             "origins": json.dumps(dict(self.origins)),
+            **({} if self.real is None else {"real": self.real.model_dump_json()}),
             "epoch": str(state.epoch),
             "step": str(state.step),
             "history": json.dumps([record.model_dump() for record in state.history]),
@@ -85,7 +89,8 @@ class Checkpoint:
 
         Raises:
             IntegrityError: the file is damaged, or does not fit its own config.
-            InvalidValue: it belongs to another config or to other generators; the message says what differs.
+            InvalidValue: it belongs to another config, to other generators or to other real images; the message says
+                what differs.
         """
         if not self.path.exists():
             return None
@@ -121,6 +126,13 @@ class Checkpoint:
                 raise InvalidValue(
                     f"checkpoint {self.path} holds images that {name} with other weights had a part in (sha256 {then}, "
                     f"now {now}): use those, or start over with --fresh"
+                )
+        if self.real is not None and "real" in header:  # earlier versions did not write it
+            then_real = Fingerprint.read(header["real"], f"checkpoint {self.path}")
+            if others := then_real.differences(self.real):
+                raise InvalidValue(
+                    f"checkpoint {self.path} was made with other real images: {'; '.join(others)}. Put those back, use "
+                    "another `out` folder, or start over with --fresh"
                 )
 
     def _put_back(self, header: Mapping[str, str], tensors: Mapping[str, Tensor], device: torch.device) -> RunState:

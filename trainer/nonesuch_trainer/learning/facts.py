@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nonesuch.ledger import Ledger
+from nonesuch.realdata.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,5 @@ class Facts:
     """The real information behind the images."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """The sha256 of whatever weights decide the images, by what they are: a run is not resumed with others."""
+    real: Fingerprint | None = None
+    """The real images that are drawn from, if any: a run is not resumed with others."""

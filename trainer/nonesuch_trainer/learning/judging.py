@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.settings.learning import Evaluate
@@ -54,6 +55,8 @@ class Judge:
     labels: Tensor
     """The labels of the judging images, (M,) int64."""
     classes: tuple[int, ...]
+    fingerprint: Fingerprint | None = None
+    """Of the split that the images are of, if it is known."""
 
     @classmethod
     def load(cls, wanted: Evaluate, facts: Facts, device: torch.device) -> "Judge":
@@ -82,6 +85,7 @@ class Judge:
             images=torch.from_numpy(real.images[rows]).to(device),
             labels=torch.from_numpy(real.labels[rows]).long().to(device),
             classes=facts.classes,
+            fingerprint=Fingerprint.taken(real),
         )
 
     def evaluate(

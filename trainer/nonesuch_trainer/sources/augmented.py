@@ -47,6 +47,7 @@ class AugmentedSource:
             classes=tuple(sorted({*real.classes, *minted.classes})),
             ledger=real.ledger.plus(*minted.ledger.uses),
             origins=minted.origins,
+            real=real.real,
         )
 
     def __enter__(self) -> Self:

@@ -44,7 +44,9 @@ class ClassErrors:
 
     def __init__(self, quotas: ClassQuotas, judging: Evaluate, facts: Facts, device: torch.device) -> None:
         self._judge = Judge.load(judging.model_copy(update={"split": quotas.split}), facts, device)
-        self.use = Use(by="class quotas", information="labelled", what=self._judge.name)
+        self.use = Use(
+            by="class quotas", information="labelled", what=self._judge.name, data=str(self._judge.fingerprint)
+        )
         """What class quotas use of real information, for the run's ledger."""
 
     def of(

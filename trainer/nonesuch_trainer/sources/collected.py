@@ -74,7 +74,8 @@ class CollectedSource(MintedSource):
         wanted, how, ledger = self._collected, self._how, self.facts.ledger
         model = make_classifier(how, self.facts.image_shape, len(self.facts.class_names), device)
         optimiser = make_optimiser(model, how.optimiser)
-        saved = Checkpoint(self._folder / COLLECTING, self._identity, self.facts.origins, model, optimiser)
+        path, facts = self._folder / COLLECTING, self.facts
+        saved = Checkpoint(path, self._identity, facts.origins, model, optimiser, facts.real)
         if not self._resume:
             saved.discard()
         state = saved.load(device)

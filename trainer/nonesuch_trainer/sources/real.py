@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from nonesuch.errors import InvalidValue
 from nonesuch.ledger import Ledger, Use
 from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch.seeds import numpy_rng
 from nonesuch.smoothed.resident import NO_SNAPSHOT, LabelledImages, ResidentDataset
@@ -78,6 +79,7 @@ class RealSource:
             indices=rows.astype(np.int64),
             snapshots=np.full(len(rows), NO_SNAPSHOT, np.int64),
         )
+        fingerprint = Fingerprint.taken(real)
         self.facts = Facts(
             image_shape=_shape(real),
             class_names=real.class_names,
@@ -88,10 +90,12 @@ class RealSource:
                         by="training",
                         information="labelled",
                         what=f"{len(rows):,} of the {len(real):,} images of {real.name}",
+                        data=str(fingerprint),
                         direct=True,
                     ),
                 )
             ),
+            real=fingerprint,
         )
 
     def __enter__(self) -> Self:

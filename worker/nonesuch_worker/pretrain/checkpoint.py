@@ -1,8 +1,8 @@
 """The checkpoint that a pretraining run resumes from: one safetensors file, so that it is either whole or not there.
 
-Its JSON header holds the iteration and the config. There is no random state to keep (see `randomness`). Resuming gives
-the same weights, bit for bit, as never having stopped, on the same number of threads and processes; on a GPU, up to the
-rounding of kernels that add in no fixed order.
+Its JSON header holds the iteration, the config and the fingerprint of the real images. There is no random state to keep
+(see `randomness`). Resuming gives the same weights, bit for bit, as never having stopped, on the same number of threads
+and processes; on a GPU, up to the rounding of kernels that add in no fixed order.
 
 A run can go on to another number of iterations where that changes none of the learning rates that it has used. For
 that, a second checkpoint stays where the rates begin to fall.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import write_atomically
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch_worker.pretrain.config import PretrainConfig
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -39,8 +40,10 @@ class TrainingState:
     optimizers: Mapping[str, torch.optim.Optimizer]
 
 
-def save_checkpoint(path: Path, state: TrainingState, *, iteration: int, config: PretrainConfig) -> None:
-    """Write networks and optimiser states after `iteration` iterations."""
+def save_checkpoint(
+    path: Path, state: TrainingState, *, iteration: int, config: PretrainConfig, real: Fingerprint
+) -> None:
+    """Write networks and optimiser states after `iteration` iterations on these real images."""
     tensors: dict[str, Tensor] = {}
     for name, network in state.networks.items():
         for key, tensor in network.state_dict().items():
@@ -50,27 +53,34 @@ def save_checkpoint(path: Path, state: TrainingState, *, iteration: int, config:
             for key, tensor in values.items():
                 tensors[f"{name}/{index}/{key}"] = tensor.contiguous()
     header = {"format": _FORMAT, "iteration": str(iteration), "config": config.model_dump_json()}
+    header["real"] = real.model_dump_json()
     write_atomically(path, save(tensors, metadata=header))
 
 
-def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig) -> int:
-    """Put the newest checkpoint that can go on under `config` into `state`.
+def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig, real: Fingerprint) -> int:
+    """Put the newest checkpoint that can go on under `config`, with these real images, into `state`.
 
     Returns:
         How many iterations it has done; 0 when there is none.
 
     Raises:
         IntegrityError: the newest is not a whole checkpoint of this format, or its tensors do not fit the networks.
-        InvalidValue: it belongs to a run with another config, or to one whose learning rates would have been others.
+        InvalidValue: it belongs to a run with another config or with other real images, or to one whose learning rates
+            would have been others.
     """
     paths = [path for path in (folder / CHECKPOINT, folder / BEFORE_DECAY) if path.exists()]
     for path in paths:
-        done, theirs = _read_header(path)
+        done, theirs, then = _read_header(path)
         differing = config.differing(theirs)
         if differing:
             raise InvalidValue(
                 f"checkpoint {path} was made with other values of {', '.join(differing)}: "
                 "use its config, another --out folder, or --no-resume to start over"
+            )
+        if then is not None and (others := then.differences(real)):
+            raise InvalidValue(
+                f"checkpoint {path} was made with other real images: {'; '.join(others)}. Put those back, use another "
+                "--out folder, or --no-resume to start over"
             )
         if config.same_rates(theirs, done):
             if path != paths[0]:
@@ -82,7 +92,7 @@ def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig) -
             return done
     if not paths:
         return 0
-    done, theirs = _read_header(paths[0])
+    done, theirs, _ = _read_header(paths[0])
     steady = done <= theirs.decay_start
     enough = f"{done + config.decay_iterations} iterations or more" if steady else f"{theirs.iterations} iterations"
     raise InvalidValue(
@@ -92,8 +102,8 @@ def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig) -
     )
 
 
-def _read_header(path: Path) -> tuple[int, PretrainConfig]:
-    """A checkpoint's (iterations done, config)."""
+def _read_header(path: Path) -> tuple[int, PretrainConfig, Fingerprint | None]:
+    """A checkpoint's (iterations done, config, real images); earlier versions did not write the last."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -101,7 +111,8 @@ def _read_header(path: Path) -> tuple[int, PretrainConfig]:
         raise IntegrityError(f"checkpoint {path} cannot be read ({error}): remove it or use --no-resume") from error
     if header.get("format") != _FORMAT:
         raise IntegrityError(f"{path} is not a checkpoint of format {_FORMAT}: remove it or use --no-resume")
-    return int(header["iteration"]), PretrainConfig.model_validate(json.loads(header["config"]))
+    real = Fingerprint.read(header["real"], f"checkpoint {path}") if "real" in header else None
+    return int(header["iteration"]), PretrainConfig.model_validate(json.loads(header["config"])), real
 
 
 def _load(path: Path, state: TrainingState) -> None:

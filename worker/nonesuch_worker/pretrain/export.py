@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from nonesuch.host.files import write_atomically, write_json
 from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch_worker.generators.compact.folder import CARD, FORMAT, WEIGHTS
 from nonesuch_worker.networks.compact import CompactGenerator
 from nonesuch_worker.pretrain.config import FASHION_MNIST, PretrainConfig
@@ -29,14 +30,17 @@ def export_generator(
     iterations: int,
     real: RealImages,
     metrics: Mapping[str, float],
+    fingerprint: Fingerprint | None = None,
     missing: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the weights of a network in eval mode (spectral norm folded in) and their card; returns the folder.
 
-    `missing` says, by the name of a metric, why it leaves classes out or could not be taken.
+    `fingerprint` is that of the real images, taken here if it is not given. `missing` says, by the name of a metric,
+    why it leaves classes out or could not be taken.
     """
     plain = _plain(network)
     data = save({name: tensor.contiguous() for name, tensor in plain.state_dict().items()})
+    fingerprint = fingerprint or Fingerprint.taken(real)
     kind = "class-conditional" if config.conditional else "unconditional"
     known = "MIT, Zalando SE" if config.data == FASHION_MNIST else "unknown: set `data_license` in the config"
     height, width, channels = real.images.shape[1:]
@@ -53,14 +57,19 @@ def export_generator(
         "image_shape": [height, width, channels],
         "image_range": [-1.0, 1.0],
         "class_names": list(real.class_names),
-        "data": {"name": real.name, "images": len(real), "licence": config.data_license or known},
+        "data": {
+            "name": real.name,
+            "images": len(real),
+            "licence": config.data_license or known,
+            "fingerprint": fingerprint.model_dump(mode="json", exclude={"class_names", "image_shape"}),
+        },
         "real_information": "labelled" if config.conditional else "unlabelled",
         "recipe": config.model_dump(mode="json"),
         "seed": config.seed,
         "iterations": iterations,
         "metrics": dict(metrics),
         **({"missing": dict(missing)} if missing else {}),
-        "curve": _curve(folder.parent, config, iterations),
+        "curve": _curve(folder.parent, config, iterations, fingerprint),
         "sha256": hashlib.sha256(data).hexdigest(),
     }
     write_atomically(folder / WEIGHTS, data)
@@ -68,7 +77,7 @@ def export_generator(
     return folder
 
 
-def _curve(exports: Path, config: PretrainConfig, iterations: int) -> list[dict[str, Any]]:
+def _curve(exports: Path, config: PretrainConfig, iterations: int, real: Fingerprint) -> list[dict[str, Any]]:
     """The metrics of the exports that this run made on its way here, a row for each, in order."""
     rows: list[dict[str, Any]] = []
     for path in exports.glob(f"[0-9]*/{CARD}"):  # a run names its exports by their iterations
@@ -77,6 +86,9 @@ def _curve(exports: Path, config: PretrainConfig, iterations: int) -> list[dict[
             theirs = PretrainConfig.model_validate(card["recipe"])
         except ValidationError:
             continue  # of another version, so of another run
+        known = card.get("data", {}).get("fingerprint")
+        if known is not None and known["digest"] != real.digest:
+            continue  # of a run on other images
         done = card["iterations"]
         if done < iterations and not config.differing(theirs) and config.same_rates(theirs, done):
             rows.append({"iteration": done, **card["metrics"]})

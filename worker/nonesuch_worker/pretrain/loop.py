@@ -39,7 +39,8 @@ def pretrain(config: PretrainConfig, out_dir: Path, resume: bool = True, data_fo
 
     Raises:
         DataNotFound: the real images are not there.
-        InvalidValue: the checkpoint in `out_dir` belongs to another config, or the images do not fit this one.
+        InvalidValue: the checkpoint in `out_dir` belongs to another config or to other images, or the images do not fit
+            this config.
         IntegrityError: images or checkpoint are damaged.
     """
     side, channels = config.generator.image_size, config.generator.channels
@@ -73,8 +74,9 @@ def train(
 
     Raises:
         Stopped: a signal has ended the run before its end, with a checkpoint; `Terminated` if it was SIGTERM.
-        InvalidValue: the images do not fit the config, the checkpoint belongs to another one, another run is writing to
-            `out_dir`, the batch cannot be split over torchrun's processes, or training diverged.
+        InvalidValue: the images do not fit the config, the checkpoint belongs to another one or to other images,
+            another run is writing to `out_dir`, the batch cannot be split over torchrun's processes, or training
+            diverged.
         IntegrityError: the checkpoint is damaged.
     """
     real = real if config.conditional else unlabelled(real)
@@ -88,7 +90,7 @@ def train(
         steps = Steps(config, players, world)
         outputs = Outputs(out_dir, config, real, players)
         world.wait()  # rank 0 may still be writing what an earlier call left
-        start = resume_from(out_dir, players.state, config=config) if resume else 0
+        start = resume_from(out_dir, players.state, config=config, real=outputs.fingerprint) if resume else 0
         if start >= config.iterations and not (outputs.export_folder(start) / CARD).is_file():
             raise InvalidValue(
                 f"checkpoint {out_dir / CHECKPOINT} has done {start} iterations, no fewer than the "

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch_worker.pretrain.checkpoint import BEFORE_DECAY, CHECKPOINT, save_checkpoint
 from nonesuch_worker.pretrain.config import PretrainConfig
 from nonesuch_worker.pretrain.ema import recompute_statistics
@@ -26,6 +27,8 @@ class Outputs:
 
     def __init__(self, folder: Path, config: PretrainConfig, real: RealImages, players: Players) -> None:
         self._folder, self._config, self._real, self._players = folder, config, real, players
+        self.fingerprint = Fingerprint.taken(real)
+        """Of the real images: what a checkpoint goes on with, and what cards say."""
 
     def export_folder(self, done: int) -> Path:
         """The folder of the export after `done` iterations, if there is one."""
@@ -44,9 +47,14 @@ class Outputs:
         if export or done % config.grid_every == 0:
             self._sample(done, export=export)
         if done == config.decay_start and not last:
-            save_checkpoint(self._folder / BEFORE_DECAY, self._players.state, iteration=done, config=config)
+            self._save(BEFORE_DECAY, done)
         if last or stopping or done % config.checkpoint_every == 0:
-            save_checkpoint(self._folder / CHECKPOINT, self._players.state, iteration=done, config=config)
+            self._save(CHECKPOINT, done)
+
+    def _save(self, name: str, done: int) -> None:
+        save_checkpoint(
+            self._folder / name, self._players.state, iteration=done, config=self._config, real=self.fingerprint
+        )
 
     def _sample(self, done: int, *, export: bool) -> None:
         config, average = self._config, self._players.ema.average
@@ -60,7 +68,14 @@ class Outputs:
         missing = {"spread_ratio": f"all real images are alike, or there is one, of {alike}"} if alike else {}
         folder = self.export_folder(done)
         export_generator(
-            average, folder, config=config, iterations=done, real=self._real, metrics=metrics, missing=missing
+            average,
+            folder,
+            config=config,
+            iterations=done,
+            real=self._real,
+            fingerprint=self.fingerprint,
+            metrics=metrics,
+            missing=missing,
         )
         shown = "none" if ratio.value is None else f"{ratio.value:.3f}"
         logger.info("exported %s, spread ratio %s%s", folder, shown, f" (without {alike})" if alike else "")

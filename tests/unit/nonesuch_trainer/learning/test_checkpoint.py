@@ -15,6 +15,8 @@ from torch import nn
 from nonesuch.classifiers.spec import ClassifierSpec
 from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.host.files import locked, replacing, write_atomically
+from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch.smoothed.resident import LabelledImages, ResidentDataset
 from nonesuch.smoothed.settings import Skip
 from nonesuch.tally import Tally
@@ -92,6 +94,23 @@ def path(tmp_path: Path) -> Path:
     epochs(saved.model, saved.optimiser, resident, 0)
     saved.save(RunState(epoch=1, step=3, history=(RECORD,), resident=resident, tally=TALLY))
     return saved.path
+
+
+def test_other_real_images_are_refused_with_what_differs(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
+    real = RealImages(images, np.arange(6, dtype=np.int32) % 2, ("bird", "cat"), "data")
+    mine = Fingerprint.taken(real)
+    saved = replace(checkpoint(tmp_path), real=mine)
+    saved.save(RunState(epoch=1, step=3, history=(), resident=dataset()))
+    assert replace(checkpoint(tmp_path), real=mine).load(CPU) is not None
+    renamed = Fingerprint.taken(replace(real, class_names=("cat", "zebra")))
+    with pytest.raises(InvalidValue, match=r"other real images: no class 'bird' any more; a class 'zebra'.*--fresh"):
+        replace(checkpoint(tmp_path), real=renamed).load(CPU)
+
+
+def test_a_checkpoint_of_an_earlier_version_says_nothing_of_real_images(path: Path) -> None:
+    real = RealImages(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.int32), ("a",), "data")
+    assert replace(checkpoint(path.parent), real=Fingerprint.taken(real)).load(CPU) is not None
 
 
 def test_going_on_from_a_checkpoint_gives_the_same_bits(path: Path) -> None:

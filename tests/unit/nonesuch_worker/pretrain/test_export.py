@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from nonesuch.errors import GeneratorNotFound, IntegrityError, InvalidValue
 from nonesuch.realdata.fashion_mnist import RealImages
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch_worker.generators.compact.folder import CARD, WEIGHTS, load_compact
 from nonesuch_worker.generators.load import load_generator
 from nonesuch_worker.networks.compact import CompactConfig, CompactGenerator
@@ -92,6 +93,11 @@ def test_the_card_of_a_run_has_its_curve(tmp_path: Path, real: RealImages) -> No
     assert earlier[-1]["curve"] == []
     other = train(config.model_copy(update={"seed": 1}), real, tmp_path, resume=False)
     assert [row["iteration"] for row in json.loads((other / CARD).read_text())["curve"]] == [2, 4]
+    brighter = RealImages(real.images | 1, real.labels, real.class_names, real.name)
+    third = train(config, brighter, tmp_path, resume=False)
+    assert [row["iteration"] for row in json.loads((third / CARD).read_text())["curve"]] == [2, 4]
+    export_generator(CompactGenerator(SMALL), third, config=config, iterations=6, real=real, metrics={})
+    assert json.loads((third / CARD).read_text())["curve"] == [], "those on other images are another run's"
     (other.parent / "2" / CARD).write_text(json.dumps({"recipe": {"of": "another version"}}))
     export_generator(CompactGenerator(SMALL), other, config=config, iterations=6, real=real, metrics={})
     assert json.loads((other / CARD).read_text())["curve"] == [], "those of another seed are another run's"
@@ -105,15 +111,19 @@ def test_the_card_says_where_the_images_are_from(tmp_path: Path, real: RealImage
         found: dict[str, object] = json.loads((folder / CARD).read_text())
         return found
 
-    assert card()["data"] == {"name": "noise", "images": 30, "licence": "MIT, Zalando SE"}
+    fingerprint = {"counts": [10, 10, 10], "digest": Fingerprint.taken(real).digest, "of": "contents"}
+    assert card()["data"] == {
+        "name": "noise", "images": 30, "licence": "MIT, Zalando SE", "fingerprint": fingerprint
+    }  # fmt: skip
     unknown = card(data="pictures/birds")
     assert unknown["name"] == "birds"
     assert unknown["data"] == {
-        "name": "noise", "images": 30, "licence": "unknown: set `data_license` in the config"
+        "name": "noise", "images": 30, "fingerprint": fingerprint,
+        "licence": "unknown: set `data_license` in the config",
     }  # fmt: skip
     known = card(data="pictures/birds", data_license="CC0-1.0", name="my-birds")
     assert known["name"] == "my-birds"
-    assert known["data"] == {"name": "noise", "images": 30, "licence": "CC0-1.0"}
+    assert known["data"] == {"name": "noise", "images": 30, "licence": "CC0-1.0", "fingerprint": fingerprint}
 
 
 def test_an_unconditional_generator_is_served_with_one_class(tmp_path: Path, real: RealImages) -> None:

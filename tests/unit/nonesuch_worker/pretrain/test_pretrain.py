@@ -4,8 +4,11 @@ import json
 import logging
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -50,6 +53,29 @@ def test_interrupted_and_resumed_equals_undisturbed(
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one), "optimisers, both networks and the average"
     assert train(config, real, tmp_path / "halves") == halves, "a finished run has nothing left to do"
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class_names": ("a", "b", "z")}, "no class 'c' any more; a class 'z' that was not there"),
+        ({"labels": np.arange(30, dtype=np.int32) // 10}, "other contents"),
+        ({"images": np.zeros((30, 8, 8, 2), np.uint8)}, "other contents"),
+    ],
+)
+def test_other_real_images_are_refused_with_what_differs(
+    tmp_path: Path, real: RealImages, change: dict[str, Any], words: str, conditional: bool
+) -> None:
+    generator = SMALL if conditional else SMALL.model_copy(update={"classes": 1})
+    config = changed(conditional=conditional, generator=generator.model_dump())
+    train(config, real, tmp_path, should_stop=lambda done: done == 2)
+    if not conditional and "images" not in change:  # names and labels are nothing to it
+        assert train(config, replace(real, **change), tmp_path, should_stop=lambda done: done == 4).name == CHECKPOINT
+        return
+    with pytest.raises(InvalidValue, match=words):
+        train(config, replace(real, **change), tmp_path)
+    train(config, replace(real, name="the same, moved"), tmp_path)
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, Stopped), (signal.SIGTERM, Terminated)])
