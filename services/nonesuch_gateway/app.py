@@ -5,6 +5,9 @@
                                           │          └── no token ──────────────────────────────────────┤
                                           └── a gateway that stops ─────────────────────────────────────┴─► a problem
 
+Before all of it, `Prefixed` notes what a proxy has taken off the path; where pages of other origins are let in,
+`Origins` stands before Admission.
+
 Each module draws its own part: `replies.opening` what waits for workers, `replies.streams` what waits for the client.
 """
 
@@ -13,16 +16,20 @@ from contextlib import asynccontextmanager
 from typing import TypedDict
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 
 import nonesuch
+from nonesuch.errors import InvalidValue
 from nonesuch.link import AsyncLink
 from nonesuch_gateway.access.guard import Guard
 from nonesuch_gateway.access.limits import Limits
 from nonesuch_gateway.access.tokens import Tokens
-from nonesuch_gateway.document.openapi import TAGS, install_document
+from nonesuch_gateway.document.openapi import HEADERS, TAGS, install_document
 from nonesuch_gateway.http.bodies import no_large_body
+from nonesuch_gateway.http.cors import Origins
 from nonesuch_gateway.http.middleware import BodyLimit, RequestId
 from nonesuch_gateway.http.problems import install_handlers
+from nonesuch_gateway.http.proxies import Prefixed, first_segment
 from nonesuch_gateway.http.shutdown import Admission, Gate
 from nonesuch_gateway.http.uploads import Uploads
 from nonesuch_gateway.replies.events import Watchers
@@ -42,7 +49,7 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     """The gateway as an ASGI application. It starts without Redis and answers 503 until Redis is there.
 
     A server that stops closes the gate; without one there is a gate that stays open. Raises `InvalidValue` for a
-    file of tokens that cannot be read.
+    file of tokens that cannot be read, and for a prefix that is one of the gateway's own paths.
     """
     gate = gate or Gate()
     tokens = None if settings.tokens is None else Tokens(settings.tokens)
@@ -74,6 +81,8 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     if tokens is not None:
         app.add_middleware(Guard, tokens=tokens)
     app.add_middleware(Admission, gate=gate)
+    if settings.cors_origins:
+        app.add_middleware(Origins, origins=settings.cors_origins, exposed=HEADERS)
     app.add_middleware(Observe, metrics=counted)
     app.add_middleware(RequestId)
     install_handlers(app)
@@ -81,4 +90,17 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     for module in (batches, orders, snapshots, metrics, catalogue, stats):
         app.include_router(module.router, **guarding(tokens))
     install_document(app)
+    _prefix(app, settings)
     return app
+
+
+def _prefix(app: FastAPI, settings: GatewaySettings) -> None:
+    """Let the application know of a proxy's prefix. It takes the routes, so it comes after them."""
+    taken = {first_segment(route.path) for route in iter_route_contexts(app.routes) if route.path is not None}
+    if settings.root_path and first_segment(settings.root_path) in taken:
+        raise InvalidValue(
+            f"the prefix {settings.root_path} begins like the gateway's own paths, so nobody could tell whether the "
+            "proxy has stripped it: choose another, as /nonesuch",
+            field="root_path",
+        )
+    app.add_middleware(Prefixed, root_path=settings.root_path, trusted=settings.trusted_proxies, taken=taken)

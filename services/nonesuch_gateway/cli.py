@@ -18,6 +18,13 @@ def gateway(
     ] = False,
     tls_certificate: Annotated[str | None, typer.Option(help="File of its certificate (PEM), for HTTPS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="File of the certificate's private key (PEM).")] = None,
+    root_path: Annotated[str | None, typer.Option(help="Prefix that a proxy strips from paths, as /nonesuch.")] = None,
+    trusted_proxies: Annotated[
+        str | None, typer.Option(help="Addresses or networks of proxies whose X-Forwarded-Prefix counts, by commas.")
+    ] = None,
+    cors_origins: Annotated[
+        str | None, typer.Option(help="Origins whose pages may read answers in a browser, by commas; * for any.")
+    ] = None,
     log_format: Annotated[
         str | None, typer.Option(metavar="text|json", help="Of the log; text on a terminal, json elsewhere.")
     ] = None,
@@ -36,6 +43,9 @@ def gateway(
         "NONESUCH_GATEWAY_ALLOW_ANONYMOUS": "1" if allow_anonymous else None,
         "NONESUCH_GATEWAY_TLS_CERTIFICATE": tls_certificate,
         "NONESUCH_GATEWAY_TLS_KEY": tls_key,
+        "NONESUCH_GATEWAY_ROOT_PATH": root_path,
+        "NONESUCH_GATEWAY_TRUSTED_PROXIES": trusted_proxies,
+        "NONESUCH_GATEWAY_CORS_ORIGINS": cors_origins,
         "NONESUCH_GATEWAY_LOG_FORMAT": log_format,
     }
     given = {name: str(value) for name, value in options.items() if value is not None}

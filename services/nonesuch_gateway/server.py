@@ -93,6 +93,7 @@ def make_server(settings: GatewaySettings) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `http.proxies` reads the one that answers take
         lifespan="on",
         http=BoundedHeads,
         ws="none",

@@ -5,17 +5,21 @@ Environment variables: `NONESUCH_GATEWAY_` and the field's name in capitals (`NO
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nonesuch.config import RedisSettings, validated
 from nonesuch.model import Frozen, Name
+from nonesuch_gateway.http.cors import ANY
+from nonesuch_gateway.http.proxies import Network, is_prefix
 from nonesuch_gateway.telemetry.logs import LogFormat
 
 PREFIX = "NONESUCH_GATEWAY_"
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")  # in lower case, as browsers send it
 
 
 class GatewaySettings(Frozen):
@@ -33,6 +37,13 @@ class GatewaySettings(Frozen):
     """The file of tokens that `nonesuch token` writes. Without one nobody is asked for a token."""
     allow_anonymous: bool = False
     """Whether a gateway without tokens may listen where other machines reach it."""
+    root_path: str = ""
+    """The prefix that a proxy strips from paths, as in `/nonesuch`; what answers name begins with it."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses and networks of proxies whose `X-Forwarded-Prefix` goes before `root_path`. Of nobody else is it read.
+    Separated by commas in the environment, as are `cors_origins`."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins (`https://host:port`, or `*` for any) whose pages may read answers in a browser; by default none."""
 
     default_generator: Name = "fashion-mnist"
     """The generator of a request that names none while several are hosted."""
@@ -83,6 +94,27 @@ class GatewaySettings(Frozen):
 
     log_format: LogFormat | None = None
     """The form of log lines, text or json; unset, text on a terminal and else json."""
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        return tuple(each.strip() for each in given.split(",") if each.strip()) if isinstance(given, str) else given
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_prefix(cls, given: str) -> str:
+        prefix = given.rstrip("/")
+        if not is_prefix(prefix):
+            raise ValueError(f"{given!r} is no prefix of paths: give one like /nonesuch")
+        return prefix
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in given:
+            if origin != ANY and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: give https://host, https://host:port, or * for any")
+        return given
 
     @model_validator(mode="after")
     def _a_certificate_has_a_key(self) -> Self:

@@ -53,7 +53,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "nonesuch_gateway": (
         "formats telemetry",
-        "http settings",
+        "http",
+        "settings",
         "document recipes",
         "access replies",
         "routes",

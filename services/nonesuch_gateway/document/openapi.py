@@ -28,7 +28,7 @@ TAGS = [
 _EVENTS = "text/event-stream"
 _REF = "#/components/{}/{}"
 
-_HEADERS: dict[str, tuple[str, str]] = {
+HEADERS: dict[str, tuple[str, str]] = {
     "Cache-Control": ("How long caches may keep it.", "public, max-age=31536000, immutable"),
     "Content-Digest": ("RFC 9530; of an answer that was whole before it was sent.", "sha-256=:47DEQpj8HBSa+…:"),
     "Content-Disposition": ("A name for the file.", 'inline; filename="nonesuch-5feceb66ffc8.arrows"'),
@@ -122,7 +122,7 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 
 
 def _header(name: str) -> dict[str, Any]:
-    description, example = _HEADERS[name]
+    description, example = HEADERS[name]
     schema = {"type": "integer", "minimum": 0} if name in _NUMBERS else {"type": "string"}
     return {
         "description": description,
@@ -159,7 +159,7 @@ def _problem(failure: Failure, name: str) -> Problem:
         title=HTTPStatus(failure.status).phrase if blank else name.replace("-", " ").capitalize(),
         status=failure.status,
         detail=failure.detail,
-        request_id=_HEADERS["X-Request-Id"][1],
+        request_id=HEADERS["X-Request-Id"][1],
         errors=[FieldProblem(pointer=failure.pointer, detail=failure.detail)] if failure.pointer else [],
     )
 

@@ -145,7 +145,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         headers["Allow"] = ", ".join(_methods_at(request))
     detail = {
-        404: f"there is nothing at {path}: /docs lists what there is",
+        404: f"there is nothing at {path}: {request.scope.get('root_path', '')}/docs lists what there is",
         405: f"{request.method} is not allowed at {path}; allowed: {headers.get('Allow')}",
     }.get(error.status_code, error.detail)
     return _respond(request, error.status_code, detail, headers=headers)
