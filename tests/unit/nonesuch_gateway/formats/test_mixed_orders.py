@@ -159,7 +159,6 @@ def test_no_column_is_of_half_floats_which_few_read() -> None:
 
 
 def test_duckdb_queries_arrow() -> None:
-    duckdb = pytest.importorskip("duckdb")
     found = duckdb.from_arrow(pa.ipc.open_stream(write_batch(batch_of("mined"))).read_all())
     assert found.query("found", "select label, count(*), max(len(z)) from found group by 1 order by 1").fetchall() == [
         (label, N // 3, 3) for label in range(3)
