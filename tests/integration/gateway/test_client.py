@@ -114,7 +114,7 @@ def test_errors_are_those_that_the_gateway_raised(call, workers, asked, kind, wo
 
 def test_errors_of_recipes_workers_and_addresses(call):
     with pytest.raises(errors.RecipeNotFound):
-        call(lambda client: client.again("r1.nothing"))
+        call(lambda client: client.again("r3.nothing"))
     with pytest.raises(errors.NoWorkers):
         call(lambda client: client.mint(3))
     with (

@@ -68,7 +68,7 @@ def test_every_route_is_public_or_has_a_scope() -> None:
 def test_every_route_asks_for_its_scope(guarded, path):
     tokens = {scope: add(path, scope) for scope in SCOPES}
     for method, route in routes():
-        url = route.format(recipe_id="r1.x", order_id="x", version="7", generator_id="small")
+        url = route.format(recipe_id="r3.x", order_id="x", version="7", generator_id="small")
         body = {"json": {"count": 1}} if method == "POST" else {}
         anonymous = guarded.request(method, url, **body)
         if route in PUBLIC:

@@ -56,7 +56,7 @@ class Judge:
     """The labels of the judging images, (M,) int64."""
     classes: tuple[int, ...]
     fingerprint: Fingerprint | None = None
-    """Of the split that the images are of, if it is known."""
+    """The split that the images are of, if it is known."""
 
     @classmethod
     def load(cls, wanted: Evaluate, facts: Facts, device: torch.device) -> "Judge":

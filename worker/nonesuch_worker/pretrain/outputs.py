@@ -28,7 +28,7 @@ class Outputs:
     def __init__(self, folder: Path, config: PretrainConfig, real: RealImages, players: Players) -> None:
         self._folder, self._config, self._real, self._players = folder, config, real, players
         self.fingerprint = Fingerprint.taken(real)
-        """Of the real images: what a checkpoint goes on with, and what cards say."""
+        """The real images: what a checkpoint goes on with, and what cards say."""
 
     def export_folder(self, done: int) -> Path:
         """The folder of the export after `done` iterations, if there is one."""
