@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-Purpose = Literal["weights", "images", "shuffle", "augment", "victims", "subset", "collecting"]
+Purpose = Literal["weights", "images", "classes", "shuffle", "augment", "victims", "subset", "collecting"]
 
 
 def key(seed: int, purpose: Purpose, *where: int) -> int:

@@ -3,6 +3,10 @@
 One policy for the trainer's runs and for `SmoothedDataset`. No I/O. An order belongs to the epoch that learns from its
 images first, their `birth`: 0 fills the dataset, and what is ordered for a later one is fresh in it. Its content
 depends on seed, birth, part, the snapshot and, where there is one, the class quota.
+
+Within an epoch the classes take turns, mined images before random ones, so no class has more than one image more than
+another: not of the epoch's images, and not of those of a part. Which classes have that one is drawn anew for every
+epoch: where a part is no multiple of the classes, a fixed order would mine the first of them for ever.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +19,7 @@ from nonesuch.labels import Balanced, Labels, Quota
 from nonesuch.offers import Catalog, GeneratorInfo
 from nonesuch.orders import Order, SnapshotRef, check_order, default_ticket_size
 from nonesuch.schema import batch_bytes
-from nonesuch.seeds import key
+from nonesuch.seeds import key, numpy_rng
 from nonesuch.smoothed.settings import Smoothing
 
 
@@ -35,7 +39,7 @@ class DatasetOrders:
 
     Args:
         generators: whose images it holds; all make images of the same shape and classes.
-        classes: labels that occur, in the order in which they take turns.
+        classes: labels that occur.
         seed: of every random number in its images.
         teacher: what every order names, if anything.
         ticket_size: in images; None is 64, or as many as fit into a slot.
@@ -69,7 +73,7 @@ class DatasetOrders:
         name: str,
         sink: str,
         aim: SnapshotRef | None,
-        before: int = 0,
+        before: int | None = None,
         quota: Quota | None = None,
     ) -> tuple[Order, ...]:
         """The orders for an epoch's images: one for each part that has any.
@@ -80,9 +84,11 @@ class DatasetOrders:
             name: what the ids of the orders start with.
             sink: the ring that they go to.
             aim: the snapshot that aimed parts aim at; None only if there are none.
-            before: images that the dataset had before these: the classes go on taking turns where they left off.
+            before: images that the dataset had before these and keeps: the classes stay balanced over all of them.
+                None if these take the place of others.
             quota: images by class of all parts together, in the place of equal shares.
         """
+        turns = self.turns(birth) if before is None else self._growing(birth, before, sum(part.count for part in parts))
         orders: list[Order] = []
         placed = 0
         for number, part in enumerate(part for part in parts if part.count):
@@ -92,7 +98,7 @@ class DatasetOrders:
                     generators=tuple(info.id for info in self.generators),
                     strategy=part.strategy,
                     params=dict(part.params),
-                    labels=self._labels(before, placed, part.count, quota),
+                    labels=_labels(turns, placed, part.count, quota),
                     count=part.count,
                     seed=key(self._seed, "images", birth, number),
                     snapshot=aim if part.aimed else None,
@@ -104,13 +110,30 @@ class DatasetOrders:
             placed += part.count
         return tuple(orders)
 
-    def _labels(self, before: int, placed: int, count: int, quota: Quota | None) -> Labels:
-        """The labels of an order that comes after `placed` images of the same epoch."""
-        if quota is not None:
-            of_part = quota.of(np.arange(placed, placed + count))
-            return Quota(counts={label: int((of_part == label).sum()) for label in quota.used})
-        turn = (before + placed) % len(self.classes)
-        return Balanced(classes=self.classes[turn:] + self.classes[:turn])
+    def turns(self, birth: int) -> tuple[int, ...]:
+        """The classes in the order in which they take turns in an epoch: a draw of its own for each."""
+        return self._drawn(self.classes, birth)
+
+    def _growing(self, birth: int, before: int, count: int) -> tuple[int, ...]:
+        """The same for `count` images that come to `before` others. All together the classes take turns in one order,
+        so it is settled which of them get an image more of these; the draw is within those, and within the others."""
+        order, turn = self.turns(0), before % len(self.classes)
+        order, more = order[turn:] + order[:turn], count % len(order)
+        return self._drawn(order[:more], birth) + self._drawn(order[more:], birth)
+
+    def _drawn(self, classes: tuple[int, ...], birth: int) -> tuple[int, ...]:
+        return tuple(numpy_rng(self._seed, "classes", birth).permutation(np.array(classes, np.int64)).tolist())
+
+
+def _labels(turns: tuple[int, ...], placed: int, count: int, quota: Quota | None) -> Labels:
+    """The labels of an order that comes after `placed` images of the same epoch, whose classes take `turns`."""
+    if quota is not None:  # classes are named by their turns meanwhile, which decide among equals
+        turn_of = {label: turn for turn, label in enumerate(turns)}
+        by_turn = Quota(counts={turn_of[label]: images for label, images in quota.counts.items()})
+        of_part = np.bincount(by_turn.of(np.arange(placed, placed + count)), minlength=len(turns))
+        return Quota(counts={label: int(of_part[turn_of[label]]) for label in quota.used})
+    turn = placed % len(turns)
+    return Balanced(classes=turns[turn:] + turns[:turn])
 
 
 @dataclass(frozen=True)

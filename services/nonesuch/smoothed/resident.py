@@ -108,24 +108,25 @@ class ResidentDataset:
         Args:
             birth: the first epoch that learns from them.
             victims: which rows go: drawn at random, or the oldest (drawn among those of one age).
-            keep_balance: rows of the same classes go, so that how many there are of each class does not change.
-                Otherwise rows go whatever their class.
+            keep_balance: rows of the same classes go, so that how many there are of each class does not change. Where
+                more of a class come than there are, rows go of the classes that there are most of. Otherwise rows go
+                whatever their class.
 
         Returns:
             (n,) the rows that were replaced, in the order of the fresh images that came in.
 
         Raises:
-            InvalidValue: there are more fresh images (of a class) than rows to replace.
+            InvalidValue: there are more fresh images than rows to replace.
         """
         births = self.births.numpy()  # (N,)
         preference = rng.permutation(len(births))  # (N,) rows
         if victims == "oldest":
             preference = preference[np.argsort(births[preference], kind="stable")]
         preference = preference[births[preference] != PERMANENT]
-        if keep_balance:
-            rows, order = _of_the_same_classes(self.labels.cpu().numpy(), preference, fresh.labels)
-        elif len(fresh) > len(preference):
+        if len(fresh) > len(preference):
             raise InvalidValue(f"{len(fresh)} fresh images cannot replace the {len(preference)} in the dataset")
+        if keep_balance:
+            rows, order = _keeping_balance(self.labels.cpu().numpy(), preference, fresh.labels)
         else:
             rows, order = preference[: len(fresh)], np.arange(len(fresh))
 
@@ -170,26 +171,30 @@ class ResidentDataset:
         return full + (rest > 1)
 
 
-def _of_the_same_classes(
+def _keeping_balance(
     labels: NDArray[np.int64], preference: NDArray[np.int64], fresh: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first rows in `preference` of each class that fresh labels (n,) have, as many as there are of these.
+    """The rows, of those in `preference`, that fresh labels (n,) replace: the first of each class, as many as there are
+    of these. For those that find none any more, rows go of the classes that have most, so that the counts get nearer
+    to each other.
 
     Returns:
-        (n,) rows by class, and (n,) the fresh images by class: one each takes the other's place.
-
-    Raises:
-        InvalidValue: there are more fresh images of a class than rows.
+        (n,) rows, and (n,) the fresh images: one each takes the other's place.
     """
-    preference = preference[np.argsort(labels[preference], kind="stable")]  # by class, then by preference
+    by_class = np.argsort(labels[preference], kind="stable")  # (rows,) places in the preference
+    preference = preference[by_class]  # by class, then by preference
+    order = np.argsort(fresh, kind="stable")  # by class
     have = np.bincount(labels[preference], minlength=int(fresh.max(initial=0)) + 1)  # (K,)
     want = np.bincount(fresh, minlength=len(have))  # (K,)
-    if (want > have).any():
-        label = int(np.argmax(want - have))
-        raise InvalidValue(
-            f"{want[label]} fresh images of class {label} cannot replace the {have[label]} in the dataset: "
-            "order as many of each class as are there, or fewer"
-        )
-    starts = np.cumsum(have) - have  # (K,) where each class begins in `preference`
-    rows = np.concatenate([preference[start : start + n] for start, n in zip(starts, want, strict=True)])  # (n,)
-    return rows, np.argsort(fresh, kind="stable")
+    served = np.minimum(want, have)  # (K,)
+    same = _rank(have) < served[labels[preference]]  # (rows,) whether a fresh image of its class takes its place
+    placed = _rank(want) < served[fresh[order]]  # (n,) whether there is such a row for it
+    left = preference[~same]
+    height = have[labels[left]] - _rank(have - served)  # (left,) of how many of its class a row is the last one
+    others = left[np.lexsort((by_class[~same], -height))][: len(fresh) - int(served.sum())]
+    return np.concatenate([preference[same], others]), np.concatenate([order[placed], order[~placed]])
+
+
+def _rank(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(sum,) the places within their classes, from 0, of items that are sorted by class; counts (K,) are of classes."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

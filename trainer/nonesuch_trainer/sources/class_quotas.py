@@ -21,7 +21,8 @@ def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:
     """How many of `total` images each of K classes gets: (1 − strength) of them in equal shares, the rest in
     proportion to the errors in [0, 1] (in equal shares too, if there are none).
 
-    The counts are whole by the largest remainder, add up, and leave no class without an image if total ≥ K.
+    The counts are whole by the largest remainder (of equal ones the first), add up, and leave no class without an image
+    if total ≥ K.
     """
     classes, sum_of_errors = len(errors), sum(errors)
     by_error = [error / sum_of_errors if sum_of_errors else 1 / classes for error in errors]

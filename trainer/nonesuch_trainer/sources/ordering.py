@@ -76,7 +76,7 @@ class Ordering:
         count = self._dataset.fresh_images(birth)
         wanted = None
         if self._dataset.quotas is not None and errors is not None:
-            classes = sorted(set(self.classes))
+            classes = tuple(dict.fromkeys(self._orders.turns(birth)))  # among equals, the draw decides
             counts = quota(count, [errors.get(label, 0.0) for label in classes], self._dataset.quotas.strength)
             wanted = Quota(counts=dict(zip(classes, counts, strict=True)))
         return self._of(self._dataset.fresh, count, birth=birth, version=version, wanted=wanted)
@@ -91,7 +91,7 @@ class Ordering:
             name=f"{self.name}-{birth}",
             sink=self.name,
             aim=SnapshotRef(channel=self.name, version=version),
-            before=birth * self._dataset.step if isinstance(self._dataset, Collected) else 0,
+            before=birth * self._dataset.step if isinstance(self._dataset, Collected) else None,
             quota=wanted,
         )
 
