@@ -42,3 +42,12 @@ def read_catalog(keys: Keys) -> Op[Catalog]:
         else:
             live.append(WorkerInfo.model_validate_json(document))
     return Catalog(workers=tuple(live))
+
+
+def count_workers(keys: Keys) -> Op[int]:
+    """How many workers are in the catalogue, without reading what they offer."""
+    ids: list[bytes] = yield Call("SMEMBERS", keys.workers)
+    if not ids:
+        return 0
+    live: int = yield Call("EXISTS", *(keys.worker(i.decode()) for i in ids))
+    return live

@@ -14,6 +14,8 @@ from nonesuch.tally import NOTHING, Tally
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
+NOBODY = "no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`"
+"""What is said where a worker is needed and none is there."""
 DEFAULT_GENERATOR = "fashion-mnist"
 """The generator that is meant where several are hosted and none is named."""
 
@@ -126,7 +128,7 @@ class Catalog(Frozen):
     def generator(self, generator_id: str) -> GeneratorInfo:
         """The generator of that id. Raises `NoWorkers` when nobody is there, `GeneratorNotFound` with what is."""
         if not self.generators:
-            raise NoWorkers("no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`")
+            raise NoWorkers(NOBODY)
         try:
             return self.generators[generator_id]
         except KeyError:

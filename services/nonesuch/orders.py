@@ -24,7 +24,7 @@ from nonesuch.errors import Busy, InvalidOrder, NoWorkers, RingClosed, SnapshotN
 from nonesuch.labels import Labels
 from nonesuch.link import Call, Keys, script
 from nonesuch.model import Frozen, Name
-from nonesuch.offers import Catalog, GeneratorInfo, StrategyInfo
+from nonesuch.offers import NOBODY, Catalog, GeneratorInfo, StrategyInfo
 from nonesuch.rings import ring_spec
 from nonesuch.schema import batch_bytes
 from nonesuch.snapshots import misfit, read_header
@@ -303,7 +303,7 @@ def wait_for_workers(keys: Keys) -> Op[Catalog]:
     """The catalogue, or `NoWorkers` if nobody is in it."""
     catalog = yield from read_catalog(keys)
     if not catalog.workers:
-        raise NoWorkers("no worker is connected to this Redis: start one with `nonesuch worker` or `nonesuch up`")
+        raise NoWorkers(NOBODY)
     return catalog
 
 

@@ -1,9 +1,10 @@
 """The application: settings in, FastAPI out.
 
-    client ─► RequestId ─► Observe ─► Admission ─► Guard ─► BodyLimit ─► route ─► plan ─► reply ─► format ─► client
-                                          │          │                     └────────┴───────┴─ an error ┐
-                                          │          └── no token ──────────────────────────────────────┤
-                                          └── a gateway that stops ─────────────────────────────────────┴─► a problem
+    client ─► RequestId ─► Observe ─► Admission ─► Crowded ─► Guard ─► BodyLimit ─► route ─► plan ─► reply ─► format
+                                          │           │         │                    └────────┴───────┴─ an error ┐
+                                          │           │         └── no token ─────────────────────────────────────┤
+                                          │           └── too many at once ───────────────────────────────────────┤
+                                          └── a gateway that stops ────────────────────────────────────► a problem ◄
 
 Before all of it, `Prefixed` notes what a proxy has taken off the path; where pages of other origins are let in,
 `Origins` stands before Admission.
@@ -27,6 +28,7 @@ from nonesuch_gateway.access.tokens import Tokens
 from nonesuch_gateway.document.openapi import HEADERS, TAGS, install_document
 from nonesuch_gateway.http.bodies import no_large_body
 from nonesuch_gateway.http.cors import Origins
+from nonesuch_gateway.http.crowd import Crowd, Crowded
 from nonesuch_gateway.http.middleware import BodyLimit, RequestId
 from nonesuch_gateway.http.problems import install_handlers
 from nonesuch_gateway.http.proxies import Prefixed, first_segment
@@ -45,19 +47,20 @@ class _State(TypedDict):
     gateway: Gateway
 
 
-def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
+def create_app(settings: GatewaySettings, gate: Gate | None = None, crowd: Crowd | None = None) -> FastAPI:
     """The gateway as an ASGI application. It starts without Redis and answers 503 until Redis is there.
 
-    A server that stops closes the gate; without one there is a gate that stays open. Raises `InvalidValue` for a
+    A server that stops closes the gate, and counts its connections in the crowd; without one there is a gate that
+    stays open, and a crowd that knows of requests only. Raises `InvalidValue` for a
     file of tokens that cannot be read, and for a prefix that is one of the gateway's own paths.
     """
-    gate = gate or Gate()
+    gate, crowd = gate or Gate(), crowd or make_crowd(settings)
     tokens = None if settings.tokens is None else Tokens(settings.tokens)
     counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[_State]:
-        link = AsyncLink(settings.redis)
+        link = AsyncLink(settings.redis, connections=settings.redis_connections)
         replies = Replies(link, limit=settings.max_streams, limit_bytes=settings.max_reply_bytes)
         uploads = Uploads(limit=settings.max_uploads, stall_s=settings.stall_s)
         watchers = Watchers(limit=settings.max_watchers)
@@ -77,9 +80,10 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect would send clients to whatever their Host header said
     )
     larger = {f"{snapshots.PREFIX}/": settings.max_snapshot_bytes}
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger, within_s=settings.body_s)
     if tokens is not None:
         app.add_middleware(Guard, tokens=tokens)
+    app.add_middleware(Crowded, crowd=crowd)
     app.add_middleware(Admission, gate=gate)
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins, exposed=HEADERS)
@@ -92,6 +96,16 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None) -> FastAPI:
     install_document(app)
     _prefix(app, settings)
     return app
+
+
+def make_crowd(settings: GatewaySettings, refusing: int = 0) -> Crowd:
+    """Who may be here at once, by the settings; `refusing` as `Crowd` has it."""
+    return Crowd(
+        at_most=settings.max_connections,
+        per_address=settings.max_connections_per_address,
+        trusted=settings.trusted_proxies,
+        refusing=refusing,
+    )
 
 
 def _prefix(app: FastAPI, settings: GatewaySettings) -> None:

@@ -3,19 +3,28 @@
 import asyncio
 import ipaddress
 import math
+import resource
 import socket
 import ssl
+import sys
 import time
+from functools import partial
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from nonesuch.errors import InvalidValue
-from nonesuch_gateway.app import create_app
-from nonesuch_gateway.http.heads import BoundedHeads
+from nonesuch_gateway.app import create_app, make_crowd
+from nonesuch_gateway.http.arrivals import Arrivals
+from nonesuch_gateway.http.crowd import Crowd
 from nonesuch_gateway.http.shutdown import Gate
 from nonesuch_gateway.settings import GatewaySettings
 
 BACKLOG = 1024
+OTHER_FILES = 256
+"""Open files of a gateway that are no connections of its limits: formats that need a file, tokens, modules."""
+REFUSED_AT_ONCE = 4096
+"""How many connections that are too many may wait to be told so, where this process may open as many files."""
 
 
 def listen(settings: GatewaySettings) -> socket.socket:
@@ -55,10 +64,39 @@ class _Server(uvicorn.Server):
     loop could not end before it.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, settings: GatewaySettings) -> None:
+    def __init__(self, config: uvicorn.Config, gate: Gate, crowd: Crowd, settings: GatewaySettings) -> None:
         super().__init__(config)
         self._gate = gate
+        self._crowd = crowd
         self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, with `Arrivals` that know of the crowd, and time limits of TLS."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        connection = partial(
+            Arrivals,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            crowd=self._crowd,
+            head_s=self._settings.head_s,
+        )
+        within = self._settings.head_s if self.config.ssl else None
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=listener,
+                ssl=self.config.ssl,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=within,
+                ssl_shutdown_timeout=within,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         end = time.monotonic() + self._settings.shutdown_s
@@ -83,24 +121,41 @@ def url_of(listener: socket.socket, *, tls: bool = False) -> str:
 def make_server(settings: GatewaySettings) -> uvicorn.Server:
     """A server for `server.run(sockets=[listen(settings)])`, which blocks until SIGINT, SIGTERM or
     `server.should_exit`; open requests then have `shutdown_s` seconds to end. Raises `InvalidValue` for a certificate
-    or a key that cannot be used.
+    or a key that cannot be used, and for more connections than this process may have.
     """
     _check_certificate(settings)
-    gate = Gate()
+    gate, crowd = Gate(), make_crowd(settings, _files_to_spare(settings))
     config = uvicorn.Config(
-        create_app(settings, gate),
+        create_app(settings, gate, crowd),
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,  # `http.proxies` reads the one that answers take
         lifespan="on",
-        http=BoundedHeads,
+        http=Arrivals,
         ws="none",
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )
-    return _Server(config, gate, settings)
+    return _Server(config, gate, crowd, settings)
+
+
+def _files_to_spare(settings: GatewaySettings) -> int:
+    """Let this process open a file for each connection that the settings allow, and say how many more there may be,
+    `REFUSED_AT_ONCE` at most."""
+    needed = settings.max_connections + settings.redis_connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = needed + REFUSED_AT_ONCE if hard == resource.RLIM_INFINITY else min(needed + REFUSED_AT_ONCE, hard)
+    if may < needed:
+        raise InvalidValue(
+            f"{settings.max_connections} connections take {needed} open files and this process may have {hard}: lower "
+            "NONESUCH_GATEWAY_MAX_CONNECTIONS or NONESUCH_GATEWAY_MAX_STREAMS, or raise `ulimit -n`",
+            field="max_connections",
+        )
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
+    return may - needed
 
 
 def _check_certificate(settings: GatewaySettings) -> None:

@@ -19,6 +19,8 @@ from nonesuch_gateway.http.proxies import Network, is_prefix
 from nonesuch_gateway.telemetry.logs import LogFormat
 
 PREFIX = "NONESUCH_GATEWAY_"
+SHORT_COMMANDS = 64
+"""How many connections to Redis there are beside those of the requests that mint."""
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")  # in lower case, as browsers send it
 
 
@@ -40,8 +42,9 @@ class GatewaySettings(Frozen):
     root_path: str = ""
     """The prefix that a proxy strips from paths, as in `/nonesuch`; what answers name begins with it."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Addresses and networks of proxies whose `X-Forwarded-Prefix` goes before `root_path`. Of nobody else is it read.
-    Separated by commas in the environment, as are `cors_origins`."""
+    """Addresses and networks of proxies whose `X-Forwarded-Prefix` goes before `root_path`, and whose `X-Forwarded-For`
+    says whom a request counts for. Of nobody else are they read. Separated by commas in the environment, as are
+    `cors_origins`."""
     cors_origins: tuple[str, ...] = ()
     """Origins (`https://host:port`, or `*` for any) whose pages may read answers in a browser; by default none."""
 
@@ -60,7 +63,8 @@ class GatewaySettings(Frozen):
     max_deadline_s: float = Field(default=3600.0, gt=0)
 
     max_streams: int = Field(default=128, ge=1)
-    """Requests that mint at the same time; the next one gets 429. Each takes one Redis connection while it waits."""
+    """Requests that mint at the same time; the next one gets 429. Each takes one Redis connection while it waits; with
+    64 more, for all that is short, they are as many as the gateway has at most."""
     max_reply_bytes: int = Field(default=512 * 2**20, ge=1)
     """Bytes that the rings of all replies together may take of Redis, and at worst of the gateway; beyond it 429."""
     reply_slots: int = Field(default=8, ge=1, le=256)
@@ -84,6 +88,15 @@ class GatewaySettings(Frozen):
     max_watchers: int = Field(default=256, ge=1)
     """Clients that follow orders by events at the same time; the next one gets 503."""
 
+    max_connections: int = Field(default=1024, ge=1)
+    """Clients' connections at the same time; a request on the next one gets 503. Each may be a request."""
+    max_connections_per_address: int = Field(default=256, ge=1)
+    """Connections of one address (in IPv6 of a network of 64 bits) at the same time, and requests that a trusted proxy
+    sends for one; the next one gets 429."""
+    head_s: float = Field(default=10.0, gt=0)
+    """How many seconds the head of a request may take, from the connection or the last answer; TLS has as many."""
+    body_s: float = Field(default=30.0, gt=0)
+    """How many seconds the body of a request may take, and one second more for each 16 KiB of it."""
     stall_s: float = Field(default=60.0, gt=0)
     """A client that accepts no data for so many seconds is cut off."""
     shutdown_s: int = Field(default=10, ge=1)
@@ -115,6 +128,11 @@ class GatewaySettings(Frozen):
             if origin != ANY and not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin: give https://host, https://host:port, or * for any")
         return given
+
+    @property
+    def redis_connections(self) -> int:
+        """How many connections to Redis the gateway has at most."""
+        return self.max_streams + SHORT_COMMANDS
 
     @model_validator(mode="after")
     def _a_certificate_has_a_key(self) -> Self:

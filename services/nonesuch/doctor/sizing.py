@@ -21,6 +21,8 @@ REDIS_BYTES = 2 * MIB
 ORDER_BYTES = 8 * 1024
 """Bytes of an open order and an empty ring of eight slots: 5 KiB, and some for its tickets."""
 CONNECTION_BYTES = 48 * 1024
+SHORT_COMMANDS = 64
+"""Connections of a gateway beside those of the requests that mint (`nonesuch_gateway.settings`)."""
 
 PROCESS_BYTES = {"gateway": 200 * MIB, "worker": 475 * MIB, "ray": 768 * MIB, "trainer": 900 * MIB}
 """Bytes of a process of the default setup, by kind. `ray` is Ray with the fleet's driver, once for each machine."""
@@ -72,7 +74,7 @@ def redis_lines(setup: Setup) -> list[Line]:
     trainers, gateways = _of(setup.trainers, "trainer"), _of(setup.gateways, "gateway")
     sending = setup.trainers + setup.gateways * limits.max_streams
     chunk = min(allocated(CHUNK_BYTES), snapshot)
-    connections = setup.gateways * limits.max_streams + 4 * setup.workers + 2 * setup.trainers
+    connections = setup.gateways * (limits.max_streams + SHORT_COMMANDS) + 4 * setup.workers + 2 * setup.trainers
     return [
         Line(
             "rings of trainers",

@@ -7,6 +7,7 @@ Neither retries by itself: every operation is safe to repeat, and the caller kno
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import redis
@@ -22,10 +23,11 @@ from nonesuch.host.contexts import Closing
 from nonesuch.host.owners import PerLoop, PerProcess
 from nonesuch.link.commands import Call, command
 from nonesuch.link.keys import Keys
+from nonesuch.link.pool import Pool, Room
 from nonesuch.link.refusals import translated
 
 MAX_CONNECTIONS = 1024
-"""How many connections one link has at most: a blocking call has one for itself."""
+"""How many connections one link has at most, unless it is told: a blocking call has one for itself."""
 READ_BYTES = 2**20
 """How many bytes of a socket are read at a time. Batches have megabytes."""
 
@@ -53,7 +55,6 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         "socket_connect_timeout": settings.connect_timeout_s,
         "decode_responses": False,
         "socket_read_size": READ_BYTES,
-        "max_connections": MAX_CONNECTIONS,
         **tcp_only,
         **password,
         **authority,
@@ -71,7 +72,12 @@ class Link(Closing):
         self._redis = PerProcess(self._connected)
 
     def _connected(self) -> redis.Redis:
-        return redis.Redis.from_url(self.settings.url, retry=Retry(NoBackoff(), 0), **_options(self.settings))
+        return redis.Redis.from_url(
+            self.settings.url,
+            max_connections=MAX_CONNECTIONS,
+            retry=Retry(NoBackoff(), 0),
+            **_options(self.settings),
+        )
 
     def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
@@ -100,28 +106,37 @@ class Link(Closing):
 
 
 class AsyncLink:
-    """Runs operations and blocks the calling task only. Each event loop has connections of its own."""
+    """Runs operations and blocks the calling task only. Each event loop has connections of its own: `connections` at
+    most, of which one that waits in a blocking command has one for itself (`pool`).
+    """
 
-    def __init__(self, settings: RedisSettings | None = None) -> None:
+    def __init__(self, settings: RedisSettings | None = None, *, connections: int = MAX_CONNECTIONS) -> None:
         self.settings = settings or RedisSettings.from_env()
         self.keys = Keys(self.settings.namespace)
+        self._connections = connections
         self._redis = PerLoop(self._connected)
+        self._room = PerLoop(partial(Room, connections))
 
     def _connected(self) -> redis.asyncio.Redis:
-        return redis.asyncio.Redis.from_url(
-            self.settings.url, retry=redis.asyncio.retry.Retry(NoBackoff(), 0), **_options(self.settings)
+        pool = Pool.from_url(
+            self.settings.url,
+            max_connections=self._connections,
+            retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+            **_options(self.settings),
         )
+        return redis.asyncio.Redis.from_pool(pool)
 
     async def run(self, op: Op[T]) -> T:
         """Run an operation to its end. Raises what it raises, and unless it catches them `Unreachable`, `Busy` and
-        `Refused` for a Redis that does not do what it is asked.
+        `Refused` for a Redis that does not do what it is asked; `Busy` too when no connection came free in time.
         """
         return await adrive(op, self._do)
 
     async def _do(self, effect: Effect) -> Any:
         assert isinstance(effect, Call), effect
-        with translated(self.settings):
-            return await self._reply(effect)
+        async with self._room().taken():
+            with translated(self.settings):
+                return await self._reply(effect)
 
     async def _reply(self, call: Call) -> Any:
         send: Any = self._redis().execute_command

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from redis.exceptions import AuthenticationError, InvalidResponse, ResponseError
+from redis.exceptions import AuthenticationError, InvalidResponse, MaxConnectionsError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -99,6 +99,10 @@ def _meaning(error: Exception, settings: RedisSettings) -> NonesuchError | None:
     for refusal in REFUSALS:
         if re.match(refusal.says, said):
             return refusal.error(f"{where} {refusal.means}: {said}. {refusal.remedy}")
+    if isinstance(error, MaxConnectionsError):
+        return Busy(
+            f"this process' own limit of connections to {where} is reached: use the link on fewer threads at once"
+        )
     if isinstance(error, AuthenticationError):
         return Unreachable(
             f"{where} does not let us in: {said}. Give user and password with NONESUCH_REDIS_USERNAME and "

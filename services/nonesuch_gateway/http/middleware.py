@@ -1,6 +1,8 @@
 """Middleware in plain ASGI: what happens to every request, whatever its route."""
 
+import asyncio
 import re
+import time
 import uuid
 from collections.abc import Mapping
 
@@ -9,6 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nonesuch_gateway.telemetry import logs
+
+BODY_BYTES_PER_S = 16_384
+"""How fast a body must come when it has used up the time that every body has."""
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
@@ -37,15 +42,17 @@ class RequestId:
 
 
 class BodyLimit:
-    """Refuses a body above `max_bytes` with 413: at once if its length is declared, else as soon as it is seen.
+    """Refuses a body above `max_bytes` with 413: at once if its length is declared, else as soon as it is seen. Refuses
+    with 408 one that took longer than `within_s`, and one second for each `BODY_BYTES_PER_S` of it that came.
 
     `larger` are limits of their own for paths that begin so.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int], within_s: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger
+        self._within_s = within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,13 +61,23 @@ class BodyLimit:
         path: str = scope["path"]
         limit = next((limit for start, limit in self._larger.items() if path.startswith(start)), self._max_bytes)
         declared = Headers(scope=scope).get("content-length", "")
-        received = 0
+        received, waited, whole = 0, 0.0, False
 
         async def limited_receive() -> Message:
-            nonlocal received
+            nonlocal received, waited, whole
             if declared.isdecimal() and int(declared) > limit:
                 raise _refusal(f"{declared} bytes", limit)
-            message = await receive()
+            if whole:
+                return await receive()  # waits for the client to go away
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self._within_s + received / BODY_BYTES_PER_S - waited):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"the body was not here after {self._within_s:g} s, but for {received} bytes: send it again"
+                raise HTTPException(408, detail, {"Connection": "close"}) from None
+            waited += time.monotonic() - began
+            whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
                 raise _refusal(f"more than {limit} bytes", limit)

@@ -1,4 +1,4 @@
-"""Behind a proxy that strips a prefix: what the gateway names in its answers lies below the prefix.
+"""Behind a proxy: whom it speaks for, and the prefix that it strips, below which lies what answers name.
 
     https://host/nonesuch/v1/batches ─► proxy ─► /v1/batches ─► Prefixed ─► Content-Location: /nonesuch/v1/batches/…
 
@@ -7,7 +7,7 @@ Answers name paths without scheme and host, so that the prefix is all that has t
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -41,7 +41,8 @@ class Prefixed:
         await self._app(scope, receive, send)
 
     def _forwarded(self, scope: Scope) -> str | None:
-        if not self._trusted or not self._is_trusted(scope):
+        client = scope.get("client")
+        if not is_trusted(client[0] if client else "", self._trusted):
             return None
         given = Headers(scope=scope).getlist(FORWARDED)
         if len(given) != 1:  # of two proxies that speak, nobody knows which prefix is the outer one
@@ -49,15 +50,37 @@ class Prefixed:
         prefix = given[0].strip().rstrip("/")
         return prefix if is_prefix(prefix) and first_segment(prefix) not in self._taken else None
 
-    def _is_trusted(self, scope: Scope) -> bool:
-        client = scope.get("client")
-        try:
-            address = ipaddress.ip_address(client[0] if client else "")
-        except ValueError:  # not by a socket of the internet
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped  # as a socket for both versions shows it
-        return any(address in network for network in self._trusted)
+
+def is_trusted(host: str, trusted: Iterable[Network]) -> bool:
+    """Whether an address is one of these; what is no address is not."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # not by a socket of the internet
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # as a socket for both versions shows it
+    return any(address in network for network in trusted)
+
+
+def client_behind(headers: Headers, trusted: Collection[Network]) -> str | None:
+    """Whom a trusted proxy speaks for: the last address of `X-Forwarded-For` that is no trusted proxy's own. None if
+    it does not say, and for what is no address.
+    """
+    for part in reversed(",".join(headers.getlist("X-Forwarded-For")).split(",")):
+        host = _without_port(part.strip())
+        if not is_trusted(host, trusted):
+            try:
+                return str(ipaddress.ip_address(host))
+            except ValueError:
+                return None
+    return None
+
+
+def _without_port(host: str) -> str:
+    """The address of `1.2.3.4:80` and of `[::1]:80`, as some proxies write them."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 def is_prefix(text: str) -> bool:

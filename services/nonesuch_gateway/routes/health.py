@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from nonesuch.catalog import count_workers
+from nonesuch.errors import NoWorkers
 from nonesuch.link import check_writable
-from nonesuch.orders import wait_for_workers
+from nonesuch.offers import NOBODY
 from nonesuch_gateway.http.problems import documented
 from nonesuch_gateway.routes.deps import GatewayDep
 
@@ -22,7 +24,6 @@ class Readiness(BaseModel):
 
     status: str = "ready"
     workers: int
-    generators: list[str]
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -35,7 +36,10 @@ async def healthz() -> Health:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Whether images can be minted", responses=documented(503))
 async def readyz(gateway: GatewayDep) -> Readiness:
-    """503 says what is missing: Redis, one that takes writes, or workers."""
+    """503 says what is missing: Redis, one that takes writes, or workers. What these offer is not read, so that probes
+    cost the same however much it is."""
     await gateway.link.run(check_writable(gateway.link.keys))
-    catalog = await gateway.link.run(wait_for_workers(gateway.link.keys))
-    return Readiness(workers=len(catalog.workers), generators=sorted(catalog.generators))
+    workers = await gateway.link.run(count_workers(gateway.link.keys))
+    if not workers:
+        raise NoWorkers(NOBODY)
+    return Readiness(workers=workers)

@@ -15,7 +15,7 @@ from nonesuch.cli.main import make_app
 from nonesuch.config import validated
 from nonesuch.doctor import maxmemory
 from nonesuch.doctor.plan import KNOWN, MIB, MemoryLimits, Setup
-from nonesuch.doctor.sizing import allocated, redis_lines, resident_row_bytes, slot_bytes
+from nonesuch.doctor.sizing import SHORT_COMMANDS, allocated, redis_lines, resident_row_bytes, slot_bytes
 from nonesuch.errors import InvalidValue
 from nonesuch.local.private_redis import PrivateRedis
 from nonesuch.schema import batch_bytes
@@ -41,6 +41,7 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_gateway_s_limits_have_its_names_and_defaults() -> None:
     settings = GatewaySettings()
     assert MemoryLimits().model_dump() == {name: getattr(settings, name) for name in MemoryLimits.model_fields}
+    assert settings.redis_connections == settings.max_streams + SHORT_COMMANDS
 
 
 def test_the_other_defaults_are_the_trainer_s() -> None:
