@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
         self._settings = settings
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, with `Arrivals` that know of the crowd, and time limits of TLS."""
+        """Serve as uvicorn does, by `Arrivals` that know of the crowd, with time limits for TLS."""
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)

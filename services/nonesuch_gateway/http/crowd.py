@@ -35,7 +35,7 @@ class Place:
     """The place of one connection."""
 
     address: str
-    """Whose place it is; "" is nobody's in particular."""
+    """The address that it counts for; "" counts for none."""
     refusal: ServiceError | None
     """What its requests are answered with, if it is one too many."""
 
