@@ -5,7 +5,7 @@ READY := .venv/.ready
 # How many processes run tests at a time.
 TESTERS ?= 3
 
-.PHONY: setup demo test test-slow test-gpu test-compose sbom check fix bench clean
+.PHONY: setup demo test test-slow test-chaos test-gpu test-compose sbom check fix bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,10 +21,14 @@ demo: $(READY)  ## train on minted images, judge on real ones (about 6 minutes o
 
 # Several at a time (tests/conftest.py says which): half of the time is waiting for processes to start.
 test: $(READY)  ## every test that needs neither a GPU nor Docker nor long time
-	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not compose and not slow"
+	$(BIN)/pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder -m "not gpu and not compose and not slow and not chaos"
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+# CHAOS="--seed 7 --faults 20 --report FILE" is what it may be told.
+test-chaos: $(READY)  ## 200 faults at random into a whole service (an hour or two)
+	$(BIN)/pytest -m chaos tests/chaos $(CHAOS)
 
 test-gpu: $(READY)  ## the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu tests/gpu
