@@ -28,8 +28,8 @@ WELL_S = 180.0
 """How long after a fault everybody must have been served again: the outage itself is over."""
 LONG_RUN_S = 600.0
 """How long a training run may take, however often it is disturbed."""
-LASTING = frozenset({"bell", "workers", "tallies"})
-"""Keys that no order owns, by what follows the namespace; and each worker has its own."""
+LASTING = frozenset({"bell", "workers", "worker", "tally", "once"})
+"""Keys that no order owns, by what follows the namespace: of workers, and what Idempotency-Keys came to, for a day."""
 
 Say = Callable[[str], None]
 
@@ -102,6 +102,7 @@ def _inflict(
 ) -> dict[str, Any]:
     at = time.monotonic()
     wrong, how = "", ""
+    made.troubled = True
     try:
         how = fault.inflict(made, training, rng)
     except Exception as error:
@@ -109,7 +110,7 @@ def _inflict(
     healed = time.monotonic()
     clients = [load for load in loads if load.name != "train"]
     well = eventually(lambda: made.is_whole() and all(load.is_well(healed) for load in clients), WELL_S)
-    now = time.monotonic()
+    made.troubled, now = False, time.monotonic()
     if not well:
         slow = [load.name for load in clients if not load.is_well(healed)]
         wrong += f" {WELL_S:.0f} s later not served: {slow}; workers seen: {_seen(made)}"
@@ -141,8 +142,7 @@ def _after(made: World) -> list[Found]:
     """What is left in Redis when everybody has gone."""
 
     def left() -> list[str]:
-        own = {key for key in made.found_keys() if key.partition(":")[2] not in LASTING}
-        return sorted(key for key in own if ":worker" not in key and ":tally" not in key)
+        return sorted(key for key in made.found_keys() if key.split(":")[1] not in LASTING)
 
     if eventually(lambda: not left(), 2 * ORDER_TTL_S + 60):
         return []

@@ -217,16 +217,17 @@ class Training:
         options = ["train", self._config, "--set", f'out="{out}"']
         self.part = part = Part("trainer", python("nonesuch", *options), self._world.folder / "trainer.log", env)
         try:
-            part.start()
+            said = part.start()
             while True:
                 if part.held or part.runs:
                     time.sleep(0.1)
                 elif part.code == 0:
                     return None, _dataset(out)
-                elif part.ended_by_itself():
+                elif part.ended_by_itself() and not (self._world.troubled and "epoch" not in part.said_since(said)):
                     return f"the run ended with {part.code}: {part.last_words()}", ""
-                else:
-                    part.start()  # it was killed, and goes on from its checkpoint
+                else:  # it was killed, and goes on from its checkpoint; or began in a trouble, which it says at once
+                    time.sleep(1.0)
+                    said = part.start()
         finally:
             self.part = None
             part.kill()

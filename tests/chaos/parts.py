@@ -57,9 +57,11 @@ class Part:
     def runs(self) -> bool:
         return self._process is not None and self.code is None
 
-    def start(self) -> None:
+    def start(self) -> int:
+        """How long its log is when it starts, in bytes."""
         self._asked = False
         with self._log.open("ab") as log:
+            began = log.tell()
             self._process = subprocess.Popen(
                 ["nice", "-n", "10", *self._command, *self.options],
                 cwd=ROOT,
@@ -70,6 +72,7 @@ class Part:
                 start_new_session=True,
                 preexec_fn=die_with_parent(signal.SIGKILL),
             )
+        return began
 
     def signal(self, number: int) -> None:
         if self.runs:
@@ -118,6 +121,9 @@ class Part:
 
     def ended_by_itself(self) -> bool:
         return self._process is not None and self.code is not None and not self._asked
+
+    def said_since(self, began: int) -> str:
+        return self._log.read_bytes()[began:].decode(errors="replace")
 
     def last_words(self) -> str:
         return self._log.read_bytes()[-600:].decode(errors="replace") if self._log.exists() else ""

@@ -41,6 +41,8 @@ class World:
     wires: dict[str, Wire]
     """By who uses them: clients, gateway, workers, trainer."""
     port: int
+    troubled: bool = False
+    """Whether a fault is going on, or everybody is not well again after one."""
 
     @property
     def url(self) -> str:
