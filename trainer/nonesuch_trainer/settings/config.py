@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from nonesuch.config import validated
 from nonesuch.errors import InvalidValue
+from nonesuch.host.toml import read_toml
 from nonesuch.model import Name
 from nonesuch_trainer.settings.adapting import Adapt
 from nonesuch_trainer.settings.datasets import Augmented, ClassQuotas, Dataset, Minted, Real
@@ -67,12 +68,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Raises `InvalidValue` when the file is missing or not TOML, or with a line for each value that cannot work.
     """
-    try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidValue(f"cannot read the training config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"{path} is not TOML: {error}") from error
+    given = read_toml(path, "training config")
     for override in overrides:
         _override(given, override)
     return validated(TrainConfig, given, str(path))

@@ -1,14 +1,13 @@
 """What a pretraining run is: one frozen model. Its defaults are the recipe of the weights that ship."""
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nonesuch.config import validated
-from nonesuch.errors import InvalidValue
+from nonesuch.host.toml import read_toml
 from nonesuch.model import Frozen, Name
 from nonesuch_worker.networks.compact import CompactConfig, Init
 from nonesuch_worker.pretrain.discriminator import DiscriminatorConfig
@@ -110,12 +109,7 @@ class PretrainConfig(Frozen):
         Raises:
             InvalidValue: the file is missing, is not TOML, or holds a value or a name that this model refuses.
         """
-        try:
-            return validated(cls, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-        except OSError as error:
-            raise InvalidValue(f"cannot read the pretraining config {path}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidValue(f"{path} is not TOML: {error}") from error
+        return validated(cls, read_toml(path, "pretraining config"), str(path))
 
     @property
     def generator_id(self) -> str:

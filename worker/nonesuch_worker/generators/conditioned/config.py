@@ -1,13 +1,12 @@
 """What a conditioning is: one frozen model."""
 
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nonesuch.config import validated
-from nonesuch.errors import InvalidValue
+from nonesuch.host.toml import read_toml
 from nonesuch.model import Frozen
 
 Resample = Literal["nearest", "bilinear"]
@@ -55,11 +54,6 @@ class ConditionConfig(Frozen):
 
         Raises `InvalidValue`: the file is missing or is not TOML, or holds a name or a value that cannot be used.
         """
-        try:
-            written = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidValue(f"cannot read the config {path}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidValue(f"{path} is not TOML: {error}") from error
+        written = {} if path is None else read_toml(path, "config")
         values = {**written, **{name: value for name, value in given.items() if value is not None}}
         return validated(cls, values, "the conditioning" if path is None else f"the conditioning of {path}")
