@@ -4,9 +4,10 @@ Legend: N images, H×W×C pixels wanted, h×w×c pixels as found.
 """
 
 import io
+import logging
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from nonesuch.errors import IntegrityError, InvalidValue
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]
 OnImages = Callable[[int], None]
@@ -28,6 +31,8 @@ _WHITE = {"PNG": 65535, "PPM": 65535, "JPEG2000": 65535}
 """The brightest of more than 8 bits, by format; Pillow scales to it what a file of the last two calls its highest."""
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _DEPTH = 24  # where a PNG says how many bits a sample has
+DARK = 256 // 8
+"""Where the brightest pixel of all that were read from 16 bits is below it, they may have fewer bits than that."""
 _ORIENTATION = 0x0112  # of EXIF
 _TURNS = {  # what makes a picture of this orientation upright
     2: "FLIP_LEFT_RIGHT",
@@ -47,7 +52,9 @@ class Canvas:
     antialiasing); colours become grey, or grey becomes colours, as C says. With `shape` None nothing is scaled: the
     first image says what the shape is, and the others must agree. Pictures are turned as their EXIF orientation says.
     What is transparent is laid over white. Grey of 16 bits is scaled to 8 by the range that its format declares; other
-    numbers (float, signed, 32 bits), whose range no format declares, are refused.
+    numbers (float, signed, 32 bits), whose range no format declares, are refused. A PNG that declares fewer significant
+    bits (sBIT) holds them scaled to 16, as its rule is, or else, where its samples cannot be that, as they were. Where
+    all that came from 16 bits is very dark, a warning says so once.
 
     Args:
         count: N.
@@ -61,6 +68,7 @@ class Canvas:
         self._on_images = on_images
         self._asked = shape
         self._first = ""
+        self._deep = ""
         self._images: NDArray[np.uint8] | None = None
         if shape is not None:
             check_shape(shape)
@@ -70,6 +78,13 @@ class Canvas:
     def images(self) -> NDArray[np.uint8]:
         """(N, H, W, C), once all are there."""
         assert self._images is not None and self._done == self._count, f"{self._done} of {self._count} images"
+        if self._deep and self._images.size and (brightest := int(self._images.max())) < DARK:
+            log.warning(
+                "%s and what was read with it is dark: the brightest pixel is %d of 255. If its 16 bits hold fewer, as "
+                "12 of a camera, scale them to 0..65535 or declare them (sBIT of PNG)",
+                self._deep, brightest,
+            )  # fmt: skip
+            self._deep = ""
         return self._images
 
     def add_encoded(self, data: bytes, name: str) -> None:
@@ -86,7 +101,9 @@ class Canvas:
             with Image.open(io.BytesIO(data)) as opened:
                 opened.load()
                 _mend_transparency(opened, data)
-                picture = _upright(_plain(opened, name), opened)
+                if opened.mode.startswith("I") or (opened.format == "PNG" and data[_DEPTH] == 16):
+                    self._deep = self._deep or name
+                picture = _upright(_plain(opened, name, _significant(opened, data)), opened)
         except InvalidValue:
             raise
         except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
@@ -152,12 +169,12 @@ def _upright(image: "Image", opened: "Image") -> "Image":
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
-def _plain(opened: "Image", name: str) -> "Image":
+def _plain(opened: "Image", name: str, significant: int) -> "Image":
     """The picture with 8 bits a channel, in mode L or RGB, whichever it is, over white."""
     from PIL import Image
 
     if opened.mode.startswith(("I", "F")):
-        return Image.fromarray(_scaled(opened, name))
+        return Image.fromarray(_scaled(opened, name, significant))
     grey = opened.mode in _GREY
     if opened.has_transparency_data:
         if opened.mode == "La":  # which RGBA is not made of
@@ -167,8 +184,8 @@ def _plain(opened: "Image", name: str) -> "Image":
     return opened.convert("L" if grey else "RGB")
 
 
-def _scaled(opened: "Image", name: str) -> NDArray[np.uint8]:
-    """(h, w) of grey in more than 8 bits. Raises `InvalidValue` where nobody knows what is white."""
+def _scaled(opened: "Image", name: str, significant: int) -> NDArray[np.uint8]:
+    """(h, w) of grey in more than 8 bits, of which a PNG declares so many as significant. Raises `InvalidValue` where nobody knows what is white."""
     white = _WHITE.get(opened.format or "")
     inverted = False
     if opened.format == "TIFF":
@@ -183,12 +200,38 @@ def _scaled(opened: "Image", name: str) -> NDArray[np.uint8]:
             "or to 0..65535 and save 16 without a sign"
         )
     pixels = np.asarray(opened)
+    if significant < 16 and not _is_scaled(pixels, significant):
+        white = 2**significant - 1
     grey = (pixels.clip(0, white) * (255 / white)).round().astype(np.uint8)
     if inverted:
         grey = 255 - grey
     if (hidden := opened.info.get("transparency")) is not None:
         grey[pixels == hidden] = BACKGROUND
     return grey
+
+
+def _significant(opened: "Image", data: bytes) -> int:
+    """How many bits of 16 a PNG of grey declares as significant (chunk sBIT, before the pixels); 16 if it does not."""
+    at = len(b"\x89PNG\r\n\x1a\n")
+    while opened.format == "PNG" and opened.mode.startswith("I") and at + 8 < len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"sBIT" and length == 1:
+            return bits if 1 <= (bits := data[at + 8]) <= 16 else 16
+        if name in (b"PLTE", b"IDAT"):
+            break
+        at += 12 + length
+    return 16
+
+
+def _is_scaled(pixels: NDArray[Any], bits: int) -> bool:
+    """Whether samples of so many bits were scaled to 16, by a shift or in proportion, as the rule of PNG is; those that
+    do not fit into `bits` cannot be unscaled ones."""
+    if int(pixels.max()) >= 2**bits:
+        return True
+    low = pixels & (2 ** (16 - bits) - 1)
+    whole = (pixels >> (16 - bits)).astype(np.float64)
+    proportion = np.abs(pixels - whole * (65535 / (2**bits - 1)))
+    return bool(((low == 0) | (proportion <= 1)).all())
 
 
 def _mend_transparency(opened: "Image", data: bytes) -> None:

@@ -33,9 +33,9 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(depth: int, kind: int, row: bytes, hidden: bytes | None = None) -> bytes:
+def png(depth: int, kind: int, row: bytes, hidden: bytes | None = None, significant: bytes | None = None) -> bytes:
     """A PNG two pixels wide of a bit depth and colour type (0 grey, 2 colours) that Pillow does not write."""
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, depth, kind, 0, 0, 0), b"tRNS": hidden}
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, depth, kind, 0, 0, 0), b"sBIT": significant, b"tRNS": hidden}
     parts |= {b"IDAT": zlib.compress(b"\0" + row), b"IEND": b""}
     chunks = (
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -146,3 +146,39 @@ def test_wide_grey_is_scaled_by_its_format(data: bytes, expected: NDArray[np.flo
 def test_pixels_without_a_known_white_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidValue, match=r"pixels of the picture are .* nothing says which is white: scale them"):
         read(data)
+
+
+@given(st.integers(9, 13), st.data())
+def test_significant_bits_of_a_png_are_its_range_scaled_or_not(bits: int, data: st.DataObject) -> None:
+    """Scaled to 16 bits, as the format wants it, or as they were: the same picture."""
+    most = 2**bits - 1
+    odd = data.draw(st.integers(0, 2 ** (16 - bits) - 4))  # else it could be a scaled sample too, and nobody can tell
+    first, second = data.draw(st.integers(0, most)), most - odd
+    expected = [round(value * 255 / most) for value in (first, second)]
+    ways = {
+        "shifted": [value << (16 - bits) for value in (first, second)],
+        "in proportion": [round(value * 65535 / most) for value in (first, second)],
+        "as they were": [first, second],
+    }
+    for name, (one, two) in ways.items():
+        found = read(png(16, 0, struct.pack(">HH", one, two), significant=bytes([bits])))
+        assert np.abs(found[0, :, 0].astype(int) - expected).max() <= 1, name
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize(("brightest", "said"), [(4095, 1), (8000, 1), (8192 + 64, 0), (65535, 0)])
+def test_what_is_dark_in_16_bits_is_said_once(
+    kind: int, brightest: int, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = 3 if kind == 2 else 1
+    canvas = Canvas(3, None)
+    for number, value in enumerate((0, brightest, 17)):
+        canvas.add_encoded(png(16, kind, struct.pack(">H", value) * samples * 2), f"picture {number}")
+    for _ in range(2):
+        assert canvas.images.shape == (3, 1, 2, samples)
+    assert caplog.text.count("picture 0 and what was read with it is dark") == said
+
+
+def test_dark_pictures_of_8_bits_are_dark(caplog: pytest.LogCaptureFixture) -> None:
+    assert read(encoded(Image.new("L", (2, 2), 3))).max() == 3
+    assert caplog.text == ""
