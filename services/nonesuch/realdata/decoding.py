@@ -185,7 +185,8 @@ def _plain(opened: "Image", name: str, significant: int) -> "Image":
 
 
 def _scaled(opened: "Image", name: str, significant: int) -> NDArray[np.uint8]:
-    """(h, w) of grey in more than 8 bits, of which a PNG declares so many as significant. Raises `InvalidValue` where nobody knows what is white."""
+    """(h, w) of grey in more than 8 bits, of which a PNG declares so many as significant. Raises
+    `InvalidValue` where nobody knows what is white."""
     white = _WHITE.get(opened.format or "")
     inverted = False
     if opened.format == "TIFF":
