@@ -32,7 +32,7 @@ _WHITE = {"PNG": 65535, "PPM": 65535, "JPEG2000": 65535}
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _DEPTH = 24  # where a PNG says how many bits a sample has
 DARK = 256 // 8
-"""Where the brightest pixel of all that were read from 16 bits is below it, they may have fewer bits than that."""
+"""A brightest pixel below it, of all that were read from 16 bits, may mean fewer bits than that."""
 _ORIENTATION = 0x0112  # of EXIF
 _TURNS = {  # what makes a picture of this orientation upright
     2: "FLIP_LEFT_RIGHT",
