@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nonesuch.classifiers.normalisation import input_tensor
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.errors import InvalidValue
-from nonesuch.realdata.fingerprint import Fingerprint
+from nonesuch.realdata.fashion_mnist import RealImages
 from nonesuch.realdata.labelled import read_labelled
 from nonesuch_trainer.learning.facts import Facts
 from nonesuch_trainer.settings.learning import Evaluate
@@ -44,6 +44,20 @@ class Evaluation:
         }
 
 
+def judging_images(wanted: Evaluate, facts: Facts) -> RealImages:
+    """The split of real images that the settings name, in the shape of the images that are learned from.
+
+    Raises `DataNotFound` and `IntegrityError`, as `read_labelled` does.
+    """
+    return read_labelled(
+        wanted.data,
+        wanted.split,
+        image_shape=facts.image_shape,
+        validation_per_class=wanted.validation_per_class,
+        folder=wanted.folder,
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Real images on the device, and the classes that are told apart."""
@@ -55,24 +69,21 @@ class Judge:
     labels: Tensor
     """The labels of the judging images, (M,) int64."""
     classes: tuple[int, ...]
-    fingerprint: Fingerprint | None = None
-    """The split that the images are of, if it is known."""
 
     @classmethod
     def load(cls, wanted: Evaluate, facts: Facts, device: torch.device) -> "Judge":
         """The judge that the settings want: the images of their split that are of the classes of `facts`.
 
-        Raises:
-            DataNotFound, IntegrityError: what `read_labelled` raises.
-            InvalidValue: they have other classes than the images that are learned from.
+        Raises what `judging_images` and `of` raise.
         """
-        real = read_labelled(
-            wanted.data,
-            wanted.split,
-            image_shape=facts.image_shape,
-            validation_per_class=wanted.validation_per_class,
-            folder=wanted.folder,
-        )
+        return cls.of(judging_images(wanted, facts), facts, device)
+
+    @classmethod
+    def of(cls, real: RealImages, facts: Facts, device: torch.device) -> "Judge":
+        """The judge by those of some real images that are of the classes of `facts`.
+
+        Raises `InvalidValue` if they have other classes than the images that are learned from.
+        """
         if real.class_names != facts.class_names:
             raise InvalidValue(
                 f"{real.name}, of {', '.join(real.class_names[:3])}, …, cannot judge what learns from "
@@ -85,7 +96,6 @@ class Judge:
             images=torch.from_numpy(real.images[rows]).to(device),
             labels=torch.from_numpy(real.labels[rows]).long().to(device),
             classes=facts.classes,
-            fingerprint=Fingerprint.taken(real),
         )
 
     def evaluate(

@@ -11,8 +11,9 @@ from torch import nn
 
 from nonesuch.classifiers.spec import Normalisation
 from nonesuch.ledger import Use
+from nonesuch.realdata.fingerprint import Fingerprint
 from nonesuch_trainer.learning.facts import Facts
-from nonesuch_trainer.learning.judging import Judge
+from nonesuch_trainer.learning.judging import Judge, judging_images
 from nonesuch_trainer.settings.datasets import ClassQuotas
 from nonesuch_trainer.settings.learning import Evaluate
 
@@ -40,14 +41,14 @@ def quota(total: int, errors: Sequence[float], strength: float) -> list[int]:
 class ClassErrors:
     """A classifier's error on the real images that class quotas go by: those that judge, of another split.
 
-    Raises, when it is made, what `Judge.load` raises.
+    Raises, when it is made, what `judging_images` and `Judge.of` raise.
     """
 
     def __init__(self, quotas: ClassQuotas, judging: Evaluate, facts: Facts, device: torch.device) -> None:
-        self._judge = Judge.load(judging.model_copy(update={"split": quotas.split}), facts, device)
-        self.use = Use(
-            by="class quotas", information="labelled", what=self._judge.name, data=str(self._judge.fingerprint)
-        )
+        real = judging_images(judging.model_copy(update={"split": quotas.split}), facts)
+        self._judge = Judge.of(real, facts, device)
+        data = str(Fingerprint.taken(real))
+        self.use = Use(by="class quotas", information="labelled", what=self._judge.name, data=data)
         """What class quotas use of real information, for the run's ledger."""
 
     def of(
