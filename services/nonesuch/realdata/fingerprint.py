@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, ValidationError
 
-from nonesuch.errors import IntegrityError
+from nonesuch.errors import IntegrityError, InvalidValue
 from nonesuch.model import Frozen
 from nonesuch.realdata.fashion_mnist import RealImages
 
@@ -40,7 +40,7 @@ class Fingerprint(Frozen):
     def taken(cls, real: RealImages) -> Self:
         """The fingerprint of some images. Takes a second for each GB of pixels."""
         height, width, channels = real.images.shape[1:]
-        digest = hashlib.sha256(np.ascontiguousarray(real.images).reshape(-1).data)
+        digest = _hashed(real.images)
         digest.update(real.labels.astype("<i4").tobytes())
         counts = np.bincount(real.labels, minlength=len(real.class_names))
         return cls(
@@ -81,13 +81,22 @@ class Fingerprint(Frozen):
             found.append(f"as many images of the same classes, but other contents (sha256 {self.digest}, {now.digest})")
         return found
 
+    def check(self, now: "Fingerprint", what: str, remedy: str) -> None:
+        """Raises `InvalidValue` that says how the images of now are other than these, which `what` was made with."""
+        if others := self.differences(now):
+            raise InvalidValue(f"{what} was made with other real images: {'; '.join(others)}. {remedy}")
+
     def __str__(self) -> str:
         return f"sha256 of {self.of} {self.digest}"
 
 
 def pixels_digest(images: NDArray[np.uint8]) -> str:
     """What tells images without labels, (N, H, W, C) as they were decoded, from others, as a ledger says it."""
-    return f"sha256 of pixels {hashlib.sha256(np.ascontiguousarray(images).reshape(-1).data).hexdigest()}"
+    return f"sha256 of pixels {_hashed(images).hexdigest()}"
+
+
+def _hashed(images: NDArray[np.uint8]) -> "hashlib._Hash":
+    return hashlib.sha256(np.ascontiguousarray(images).reshape(-1).data)
 
 
 def _first(items: "list[str] | tuple[str, ...]", *, plain: bool = False) -> str:

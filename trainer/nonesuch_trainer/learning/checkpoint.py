@@ -128,12 +128,9 @@ class Checkpoint:
                     f"now {now}): use those, or start over with --fresh"
                 )
         if self.real is not None and "real" in header:  # earlier versions did not write it
-            then_real = Fingerprint.read(header["real"], f"checkpoint {self.path}")
-            if others := then_real.differences(self.real):
-                raise InvalidValue(
-                    f"checkpoint {self.path} was made with other real images: {'; '.join(others)}. Put those back, use "
-                    "another `out` folder, or start over with --fresh"
-                )
+            what = f"checkpoint {self.path}"
+            remedy = "Put those back, use another `out` folder, or start over with --fresh"
+            Fingerprint.read(header["real"], what).check(self.real, what, remedy)
 
     def _put_back(self, header: Mapping[str, str], tensors: Mapping[str, Tensor], device: torch.device) -> RunState:
         self.model.load_state_dict(_under(tensors, "model"))

@@ -52,8 +52,12 @@ def save_checkpoint(
         for index, values in optimizer.state_dict()["state"].items():
             for key, tensor in values.items():
                 tensors[f"{name}/{index}/{key}"] = tensor.contiguous()
-    header = {"format": _FORMAT, "iteration": str(iteration), "config": config.model_dump_json()}
-    header["real"] = real.model_dump_json()
+    header = {
+        "format": _FORMAT,
+        "iteration": str(iteration),
+        "config": config.model_dump_json(),
+        "real": real.model_dump_json(),
+    }
     write_atomically(path, save(tensors, metadata=header))
 
 
@@ -77,11 +81,9 @@ def resume_from(folder: Path, state: TrainingState, *, config: PretrainConfig, r
                 f"checkpoint {path} was made with other values of {', '.join(differing)}: "
                 "use its config, another --out folder, or --no-resume to start over"
             )
-        if then is not None and (others := then.differences(real)):
-            raise InvalidValue(
-                f"checkpoint {path} was made with other real images: {'; '.join(others)}. Put those back, use another "
-                "--out folder, or --no-resume to start over"
-            )
+        if then is not None:
+            remedy = "Put those back, use another --out folder, or --no-resume to start over"
+            then.check(real, f"checkpoint {path}", remedy)
         if config.same_rates(theirs, done):
             if path != paths[0]:
                 logger.info(
