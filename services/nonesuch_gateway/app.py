@@ -51,8 +51,8 @@ def create_app(settings: GatewaySettings, gate: Gate | None = None, crowd: Crowd
     """The gateway as an ASGI application. It starts without Redis and answers 503 until Redis is there.
 
     A server that stops closes the gate, and counts its connections in the crowd; without one there is a gate that
-    stays open, and a crowd that knows of requests only. Raises `InvalidValue` for a
-    file of tokens that cannot be read, and for a prefix that is one of the gateway's own paths.
+    stays open, and a crowd that knows of requests only. Raises `InvalidValue` for a file of tokens that cannot be read,
+    and for a prefix that is one of the gateway's own paths.
     """
     gate, crowd = gate or Gate(), crowd or make_crowd(settings)
     tokens = None if settings.tokens is None else Tokens(settings.tokens)

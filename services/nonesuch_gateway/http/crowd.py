@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nonesuch.errors import Busy, ServiceError, Unavailable
 from nonesuch_gateway.http.problems import answer_error
-from nonesuch_gateway.http.proxies import Network, client_behind, is_trusted
+from nonesuch_gateway.http.proxies import Network, address_of, client_behind, is_trusted
 from nonesuch_gateway.http.shutdown import ALWAYS
 
 REFUSED_S = 1.0
@@ -137,14 +137,11 @@ class Crowded:
 
 def household(host: str) -> str:
     """What an address counts as: itself, or the network of 64 bits that an address of IPv6 is in."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
+    address = address_of(host.partition("%")[0])
+    if address is None:
         return host
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
@@ -51,15 +52,21 @@ class Prefixed:
         return prefix if is_prefix(prefix) and first_segment(prefix) not in self._taken else None
 
 
-def is_trusted(host: str, trusted: Iterable[Network]) -> bool:
-    """Whether an address is one of these; what is no address is not."""
+def address_of(host: str) -> Address | None:
+    """The address that a text is; one of IPv4 that is written as one of IPv6 is itself. None for what is no address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:  # not by a socket of the internet
-        return False
+        return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped  # as a socket for both versions shows it
-    return any(address in network for network in trusted)
+        return address.ipv4_mapped  # as a socket for both versions shows it
+    return address
+
+
+def is_trusted(host: str, trusted: Iterable[Network]) -> bool:
+    """Whether an address is one of these; what is no address is not."""
+    address = address_of(host)
+    return address is not None and any(address in network for network in trusted)
 
 
 def client_behind(headers: Headers, trusted: Collection[Network]) -> str | None:
@@ -69,10 +76,8 @@ def client_behind(headers: Headers, trusted: Collection[Network]) -> str | None:
     for part in reversed(",".join(headers.getlist("X-Forwarded-For")).split(",")):
         host = _without_port(part.strip())
         if not is_trusted(host, trusted):
-            try:
-                return str(ipaddress.ip_address(host))
-            except ValueError:
-                return None
+            address = address_of(host)
+            return None if address is None else str(address)
     return None
 
 
