@@ -1,6 +1,6 @@
 """Faults injected at random into a whole service under load, and what must hold whatever they were.
 
-python -m tests.chaos --seed 7 --faults 200 --report docs/results/chaos.json
+make test-chaos CHAOS="--seed 7 --faults 200 --report docs/results/chaos.json"
 
 parts      the processes: Redis, workers, gateway, trainer; a supervisor starts again what has ended
 wires      TCP between them, which can be cut or halted

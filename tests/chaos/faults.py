@@ -5,7 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 from redis.exceptions import ResponseError
@@ -68,20 +69,21 @@ def _pausing(kind: str) -> Callable[[World, Training, random.Random], str]:
     return pause
 
 
-def _refusing(settings: dict[str, tuple[str, str]]) -> Callable[[World, Training, random.Random], str]:
-    """Settings of Redis: to what they are put, and back to what."""
+def _lasting(trouble: Callable[[World], AbstractContextManager[None]]) -> Callable[..., str]:
+    """What is so for some time and then is over."""
 
-    def refuse(world: World, training: Training, rng: random.Random) -> str:
+    def inflict(world: World, training: Training, rng: random.Random) -> str:
         seconds = _seconds(rng)
-        with _set(world, settings):
+        with trouble(world):
             time.sleep(seconds)
         return f"for {seconds} s"
 
-    return refuse
+    return inflict
 
 
 @contextmanager
 def _set(world: World, settings: dict[str, tuple[str, str]]) -> Iterator[None]:
+    """Settings of Redis: to what they are put, and back to what."""
     try:
         for name, (bad, _) in settings.items():
             world.tell("CONFIG", "SET", name, bad)
@@ -89,13 +91,6 @@ def _set(world: World, settings: dict[str, tuple[str, str]]) -> Iterator[None]:
     finally:
         for name, (_, good) in settings.items():
             world.tell("CONFIG", "SET", name, good)
-
-
-def _replica(world: World, training: Training, rng: random.Random) -> str:
-    seconds = _seconds(rng)
-    with _read_only(world):
-        time.sleep(seconds)
-    return f"for {seconds} s"
 
 
 @contextmanager
@@ -181,24 +176,12 @@ def _cutting(user: str) -> Callable[[World, Training, random.Random], str]:
     return cut
 
 
-def _closing(user: str) -> Callable[[World, Training, random.Random], str]:
-    def close(world: World, training: Training, rng: random.Random) -> str:
-        seconds = _seconds(rng)
-        with world.wires[user].refusing():
-            time.sleep(seconds)
-        return f"for {seconds} s"
-
-    return close
+def _closed(user: str, world: World) -> AbstractContextManager[None]:
+    return world.wires[user].refusing()
 
 
-def _halting(user: str) -> Callable[[World, Training, random.Random], str]:
-    def halt(world: World, training: Training, rng: random.Random) -> str:
-        seconds = _seconds(rng)
-        with world.wires[user].halted():
-            time.sleep(seconds)
-        return f"for {seconds} s"
-
-    return halt
+def _halted(user: str, world: World) -> AbstractContextManager[None]:
+    return world.wires[user].halted()
 
 
 def _clock(world: World, training: Training, rng: random.Random) -> str:
@@ -246,17 +229,17 @@ USERS = ("clients", "gateway", "workers", "trainer")
 FAULTS = (
     *(Fault(f"kill {kind}", _killing(kind)) for kind in KINDS),
     *(Fault(f"stop {kind}", _pausing(kind)) for kind in KINDS),
-    Fault("refuse READONLY", _replica),
-    Fault("refuse NOREPLICAS", _refusing({"min-replicas-to-write": ("1", "0")})),
+    Fault("refuse READONLY", _lasting(_read_only)),
+    Fault("refuse NOREPLICAS", _lasting(partial(_set, settings={"min-replicas-to-write": ("1", "0")}))),
     Fault("refuse MISCONF", _misconf),
     Fault("refuse BUSY", _busy),
     Fault("refuse LOADING", _loading),
     Fault("refuse in mid-mint", _zombie),
-    Fault("fill Redis", _refusing({"maxmemory": ("1mb", "512mb")})),
+    Fault("fill Redis", _lasting(partial(_set, settings={"maxmemory": ("1mb", "512mb")}))),
     Fault("fill disk", _disk),
     *(Fault(f"cut {user}", _cutting(user)) for user in USERS),
-    *(Fault(f"close {user}", _closing(user)) for user in USERS),
-    *(Fault(f"halt {user}", _halting(user)) for user in USERS),
+    *(Fault(f"close {user}", _lasting(partial(_closed, user))) for user in USERS),
+    *(Fault(f"halt {user}", _lasting(partial(_halted, user))) for user in USERS),
     Fault("clock of the gateway", _clock),
 )
 """What may happen; each as often as the others."""

@@ -7,6 +7,7 @@ Each result is compared, every byte of every column, with that of an undisturbed
 """
 
 import hashlib
+import itertools
 import random
 import threading
 import time
@@ -115,8 +116,7 @@ class Clients:
         self._world = world
         self._url = url
         self._expected: dict[int, str] = {}
-        self._numbers = iter(range(10**9))
-        self._lock = threading.Lock()
+        self._numbers = itertools.count()
 
     def learn(self) -> None:
         """Take the service's answers for what is right: nothing disturbs it yet."""
@@ -150,8 +150,7 @@ class Clients:
 
     def _export(self, rng: random.Random) -> str | None:
         i = rng.randrange(len(RECIPES))
-        with self._lock:
-            path = self._world.folder / f"export-{next(self._numbers)}.arrows"
+        path = self._world.folder / f"export-{next(self._numbers)}.arrows"
         try:
             with nonesuch.Client(self._url) as client:
                 client.export(path, **_asked(RECIPES[i]))
@@ -192,7 +191,7 @@ class Training:
         self._world = world
         self._config = world.folder / "run.toml"
         self._config.write_text(CONFIG)
-        self._numbers = iter(range(10**9))
+        self._numbers = itertools.count()
         self._expected = ""
         self.part: Part | None = None
         """The run that is under way; faults may kill it."""

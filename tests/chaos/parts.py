@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
 
 from nonesuch.host.orphans import die_with_parent
 from nonesuch.host.process import CPU_SETTINGS
+from tests.helpers.drill import Background
 
 ROOT = Path(__file__).parents[2]
 LOOK_S = 0.1
@@ -129,36 +129,27 @@ class Part:
         return self._log.read_bytes()[-600:].decode(errors="replace") if self._log.exists() else ""
 
 
-class Supervisor:
+class Supervisor(Background):
     """Starts parts again; `ends` are those that nobody here has asked for: (when, part, code, last words)."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
         self._parts = list(parts)
-        self._stopping = threading.Event()
         self._resting = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="supervisor")
         self.ends: list[tuple[float, str, int, str]] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stopping.set()
-        self._thread.join()
 
     def rest(self) -> None:
         """Start nothing any more. The thread stays: what it has started would end with it."""
         self._resting.set()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            for part in () if self._resting.is_set() else self._parts:
-                if part.held or part.runs:
-                    continue
-                if part.ended_by_itself():
-                    self.ends.append((time.monotonic(), part.name, part.code, part.last_words()))
-                part.start()
+    def step(self) -> None:
+        for part in () if self._resting.is_set() else self._parts:
+            if part.held or part.runs:
+                continue
+            if part.ended_by_itself():
+                self.ends.append((time.monotonic(), part.name, part.code, part.last_words()))
+            part.start()
+        self._stopping.wait(LOOK_S)
 
 
 def left_behind() -> list[int]:
