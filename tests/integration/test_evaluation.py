@@ -127,10 +127,10 @@ def test_without_learning(plan: EvaluationPlan, link: Link, redis_url: str, find
 
 def test_seeds_draw_anew(plan: EvaluationPlan, link: Link, redis_url: str) -> None:
     with working(redis_url) as worker:
-        found = evaluate(plan.model_copy(update={"seeds": 2}), link)
-    assert [twins.seed for twins in found.twins] == [0, 1]
-    assert len({order.seed for order in worker.orders.values()}) == 2
-    assert document(found)["gap"]["interval_of_the_mean"] is not None
+        found = evaluate(plan.model_copy(update={"seeds": 3}), link)
+    assert [twins.seed for twins in found.twins] == [0, 1, 2]
+    assert len({order.seed for order in worker.orders.values()}) == 3
+    assert document(found)["gap"]["interval_of_the_mean"] > 0  # two of so few images may have the same gap
 
 
 def test_unknown_generator(plan: EvaluationPlan, link: Link, redis_url: str) -> None:
