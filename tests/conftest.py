@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -65,6 +66,18 @@ def link(redis_url: str) -> Iterator[Link]:
     """A link to an empty Redis."""
     with Link(RedisSettings(url=redis_url)) as link:
         yield link
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """Hugging Face's library, which asks no hub and keeps its caches to itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        import datasets
+
+        datasets.disable_progress_bars()
+        yield datasets
 
 
 def _flush():

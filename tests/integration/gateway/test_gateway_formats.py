@@ -6,10 +6,9 @@ import shutil
 import subprocess
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import numpy as np
@@ -63,18 +62,6 @@ def saved(fetch, tmp_path) -> Callable[[str], Path]:
         return path
 
     return save
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """Hugging Face's library, which asks no hub and keeps its caches to itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        import datasets
-
-        datasets.disable_progress_bars()
-        yield datasets
 
 
 def pixel(index: int) -> int:

@@ -69,18 +69,6 @@ def order(batch: pa.RecordBatch, path: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """Hugging Face's library, which asks no hub and keeps its caches to itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
-        import datasets
-
-        datasets.disable_progress_bars()
-        yield datasets
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("write", [save, order])
 def test_there_is_one_parquet(write, kind: str, tmp_path: Path) -> None:
